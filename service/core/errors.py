@@ -1,0 +1,62 @@
+"""Everything that can go wrong with a request, by name.
+
+The core and the pipeline raise `EffserveError` with one `ErrorKind`. They know nothing of HTTP or gRPC: each
+edge holds a total table kind → status, and a test walks this enum to see that no kind is missing there.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class ErrorKind(StrEnum):
+    """The named failures. The value is what a client reads, so it never changes once released."""
+
+    EMPTY_IMAGE = "empty-image"
+    """The body, field or message that should hold the image has no bytes."""
+    UNDECODABLE_IMAGE = "undecodable-image"
+    """The bytes are not an image, or the image is cut short or damaged."""
+    MALFORMED_REQUEST = "malformed-request"
+    """The envelope is broken: JSON, base64 or multipart that does not parse, or lacks the image."""
+    UNKNOWN_VARIANT = "unknown-variant"
+    """The request names a variant the store does not hold."""
+    NOT_FOUND = "not-found"
+    """No such path or method."""
+    METHOD_NOT_ALLOWED = "method-not-allowed"
+    """The path exists, the method does not apply to it."""
+    IMAGE_TOO_LARGE = "image-too-large"
+    """More bytes than the byte limit."""
+    TOO_MANY_PIXELS = "too-many-pixels"
+    """The header announces more pixels than the pixel limit."""
+    UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
+    """A content type, content encoding or image format that the service does not read."""
+    INVALID_PARAMETER = "invalid-parameter"
+    """A parameter that is out of range, of the wrong type or unknown."""
+    ACCURACY_UNAVAILABLE = "accuracy-unavailable"
+    """No served variant reaches the wanted `min_accuracy`."""
+    INFEASIBLE_BUDGET = "infeasible-budget"
+    """Strict mode, and not even the cheapest eligible variant would finish inside the budget."""
+    QUEUE_FULL = "queue-full"
+    """More work is waiting than the backlog limit allows."""
+    DRAINING = "draining"
+    """The service is shutting down and takes no new work."""
+    CANCELLED = "cancelled"
+    """The client went away before its answer was ready."""
+    INTERNAL = "internal"
+    """A fault of the service itself; the log has the cause under the request id."""
+
+
+@dataclass(eq=False)
+class EffserveError(Exception):
+    """A failure with a name.
+
+    `detail` is one sentence for the client. `facts` are named figures that a client may act on, for example
+    `smallest_feasible_budget_ms` or `limit_bytes`. `retry_after_s` is set where trying again later makes sense.
+    """
+
+    kind: ErrorKind
+    detail: str
+    facts: dict[str, float | int | str] = field(default_factory=dict)
+    retry_after_s: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.detail}"

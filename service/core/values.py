@@ -1,0 +1,185 @@
+"""The values the decision is made of: deadline, variant, image header, question, job, decision, timing.
+
+All are frozen. Times are seconds on the monotonic clock of the process; plain numbers carry their unit in the name.
+"""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A latency budget that started to run at the first byte of the request.
+
+    Set once at the edge and carried down; nothing on the way sets a timeout of its own.
+    """
+
+    started_s: float
+    budget_s: float
+
+    @property
+    def at_s(self) -> float:
+        """The moment by which the answer has to be handed to the socket."""
+        return self.started_s + self.budget_s
+
+    def remaining_s(self, now_s: float) -> float:
+        """What is left of the budget; negative once it is overdrawn."""
+        return self.at_s - now_s
+
+
+class Mode(StrEnum):
+    """What to do when not even the cheapest variant fits."""
+
+    BEST_EFFORT = "best_effort"
+    """Answer with the cheapest variant and say that the budget was missed."""
+    STRICT = "strict"
+    """Refuse at once and name the smallest budget that would do."""
+
+
+class AccuracySource(StrEnum):
+    """Where a variant's expected top-1 comes from."""
+
+    MEASURED = "measured"
+    """Measured on these weights by this project's own evaluation."""
+    PUBLISHED = "published"
+    """Published for exactly these weights."""
+    ARCHITECTURE = "architecture"
+    """Published for the architecture and *not* earned by these weights: good for ranking and capacity planning only."""
+    NONE = "none"
+    """Unknown; such a variant is never chosen by budget."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One servable network as the policy sees it."""
+
+    name: str
+    version: int
+    rank_top1: float | None
+    """Top-1 accuracy in [0, 1] the policy ranks by; None when nothing is known."""
+    rank_source: AccuracySource
+    trained: bool
+    """False for seeded weights, whose predictions mean nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageHeader:
+    """What the first bytes of an image tell before anything is decoded."""
+
+    format: str
+    """One of the formats the pipeline reads, in upper case: JPEG, PNG, WEBP, GIF, BMP."""
+    width_px: int
+    height_px: int
+    size_bytes: int
+
+    @property
+    def megapixels(self) -> float:
+        """Source size in millions of pixels; decode time grows with it."""
+        return self.width_px * self.height_px / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a request wants of the router, apart from the image."""
+
+    deadline: Deadline
+    mode: Mode = Mode.BEST_EFFORT
+    variant: str | None = None
+    """Exactly this variant; the budget then only orders the queue and judges the answer."""
+    min_top1: float | None = None
+    """The cheapest variant whose expected top-1 is at least this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One admitted request, as the queue and the lanes know it."""
+
+    id: int
+    question: Question
+    decode_s: float
+    """Expected decode time for this image, from its header."""
+
+
+class Verdict(StrEnum):
+    """Why a variant was or was not chosen. One row per candidate in an explained decision."""
+
+    CHOSEN = "chosen"
+    TOO_SLOW = "too_slow"
+    """Its tail latency does not fit what is left of the budget."""
+    WOULD_STARVE_WAITING = "would_starve_waiting"
+    """It fits, but the requests that wait would then miss their deadlines."""
+    LESS_ACCURATE = "less_accurate"
+    """It fits, and a more accurate variant fits too."""
+    DOMINATED = "dominated"
+    """Another variant is at least as accurate and at most as slow."""
+    BELOW_MIN_ACCURACY = "below_min_accuracy"
+    COSTLIER = "costlier"
+    """It reaches the wanted accuracy, and a cheaper variant does too."""
+    UNTRAINED = "untrained"
+    """Seeded weights, and the operator did not ask to route to them."""
+    UNKNOWN_ACCURACY = "unknown_accuracy"
+    NOT_ASKED_FOR = "not_asked_for"
+    """The request named another variant."""
+
+
+class Reason(StrEnum):
+    """Why the chosen variant was chosen."""
+
+    MOST_ACCURATE_THAT_FITS = "most_accurate_that_fits"
+    NAMED_BY_REQUEST = "named_by_request"
+    CHEAPEST_AT_MIN_ACCURACY = "cheapest_at_min_accuracy"
+    PROTECTS_WAITING = "protects_waiting"
+    """A more accurate one would fit this budget but make a waiting request miss its deadline."""
+    CHEAPEST_NONE_FITS = "cheapest_none_fits"
+    """Best effort: nothing fits, so the cheapest answers as soon as it can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One variant with what it would cost this image now."""
+
+    variant: Variant
+    expected_s: float
+    """Mean decode + inference time."""
+    tail_s: float
+    """Upper quantile of decode + inference time: what has to fit."""
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The chosen variant, what it is expected to cost, and why."""
+
+    variant: Variant
+    reason: Reason
+    decided_at_s: float
+    remaining_s: float
+    """Budget left at the moment of the decision, after the reserve for the response."""
+    expected_s: float
+    tail_s: float
+    fits: bool
+    """Whether the tail latency fits what is left."""
+    candidates: tuple[Candidate, ...]
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.expected_s) and math.isfinite(self.tail_s)):
+            raise ValueError(f"non-finite prediction for {self.variant.name}")
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Where the time of one request went, in seconds. The stages add up to `total_s`."""
+
+    receive_s: float
+    """First byte to admission: reading the body, checking the header."""
+    queue_s: float
+    decode_s: float
+    inference_s: float
+    respond_s: float
+    """Hand-over from the lane, top-k, building the response."""
+
+    @property
+    def total_s(self) -> float:
+        """First byte to response handed over."""
+        return self.receive_s + self.queue_s + self.decode_s + self.inference_s + self.respond_s
