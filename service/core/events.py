@@ -1,0 +1,86 @@
+"""Facts about the service, as frozen values. The path emits them; metrics, logs and traces subscribe.
+
+One event names each outcome of a request, so that counters, log lines and spans cannot disagree.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from service.core.errors import ErrorKind
+from service.core.messages import Answer
+
+
+@dataclass(frozen=True, slots=True)
+class RequestAnswered:
+    """An answer was handed to its edge."""
+
+    protocol: str
+    answer: Answer
+    image_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFailed:
+    """A request ended in a named error."""
+
+    protocol: str
+    request_id: str
+    kind: ErrorKind
+    detail: str
+    total_s: float
+    budget_s: float | None
+    """None when the request failed before its budget was understood."""
+    cause: BaseException | None = None
+    """Set for `ErrorKind.INTERNAL`."""
+
+
+@dataclass(frozen=True, slots=True)
+class VariantLoaded:
+    """A session is resident and warm."""
+
+    name: str
+    version: int
+    load_s: float
+    macs: int
+    params: int
+    rank_top1: float | None
+    trained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VariantRefused:
+    """A store entry is not served."""
+
+    name: str
+    version: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LifecycleChanged:
+    """The service went through `starting → ready → draining → stopped`."""
+
+    state: str
+    detail: str = ""
+
+
+Event = RequestAnswered | RequestFailed | VariantLoaded | VariantRefused | LifecycleChanged
+
+
+class Observer(Protocol):
+    """Whoever wants to know. Must not block and must not raise."""
+
+    def observe(self, event: Event) -> None:
+        """Take note of one event. Called on the event loop (requests) or at start-up (variants)."""
+
+
+class Fanout:
+    """Hands each event to several observers."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def observe(self, event: Event) -> None:
+        """Pass the event on, in the order the observers were given."""
+        for observer in self._observers:
+            observer.observe(event)
