@@ -1,0 +1,1 @@
+"""HTTP and gRPC. Edges convert and translate errors; they decide nothing."""
