@@ -99,6 +99,8 @@ class Job:
     question: Question
     decode_s: float
     """Expected decode time for this image, from its header."""
+    image_format: str = "JPEG"
+    """The format that expectation is for."""
 
 
 class Verdict(StrEnum):

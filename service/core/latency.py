@@ -1,0 +1,184 @@
+"""How long will this image take on that variant? A pooled-ratio conformal window.
+
+The model keeps a base time per variant (from calibration) and per image format, one global slow-down factor, and
+one window of ratios actual ÷ predicted pooled over *all* variants. The upper quantile of that window, times the
+base, bounds the next run with the wanted coverage: split conformal prediction. Pooling is the point. A rarely
+chosen B7 profits from a thousand runs of B0, and when a neighbour takes half the machine, nine runs of anything
+tell it about all variants. The slow-down idea is ALERT's (Wan et al., USENIX ATC 2020), with a median in place of
+the Kalman filter; the order statistic is split conformal's (Vovk; Gibbs & Candès, arXiv 2106.00170).
+
+Left out here: coverage feedback (ACI) and separate bases for a busy machine.
+"""
+
+import bisect
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import median
+
+from service.core.values import ImageHeader
+
+WINDOW = 600
+"""Ratios kept: enough for a stable 99 % quantile, few enough to forget in seconds under load."""
+SLOWDOWN_WINDOW = 9
+"""Runs whose median is the slow-down: reacts within five runs, ignores four outliers."""
+UNKNOWN_TAIL_FACTOR = 1.5
+"""Applied to the largest ratio seen while there are too few for the wanted quantile."""
+BASE_STEP = 1.01
+"""A base follows its median by 1 % a run, and never leaves half to double of what calibration found."""
+BASE_CLIP = (0.5, 2.0)
+RESPOND_PRIOR_S = 0.0005
+"""Assumed time from lane to response before the first one was measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeCost:
+    """Expected time to decode and resize one image of a format: a fixed part and one that grows with the source."""
+
+    fixed_s: float
+    per_megapixel_s: float
+
+    def expected_s(self, megapixels: float) -> float:
+        """Seconds for a source of `megapixels` million pixels."""
+        return self.fixed_s + self.per_megapixel_s * megapixels
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What one run on a lane took, beside what had been expected of it."""
+
+    variant: str
+    image_format: str
+    expected_decode_s: float
+    decode_s: float
+    inference_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What start-up measured: the state a latency model begins with."""
+
+    inference_s: Mapping[str, float]
+    """Median seconds per variant, all lanes busy."""
+    decode: Mapping[str, DecodeCost]
+    """Per image format."""
+    ratios: tuple[float, ...] = ()
+    """Single runs divided by their variant's median; they fill the window."""
+
+
+class SlidingQuantile:
+    """The last `size` samples with their order statistics and mean. O(log n) search, O(n) move, n ≤ 600."""
+
+    def __init__(self, size: int, samples: Iterable[float] = ()) -> None:
+        self._recent: deque[float] = deque()
+        self._sorted: list[float] = []
+        self._size = size
+        for sample in samples:
+            self.add(sample)
+
+    def __len__(self) -> int:
+        return len(self._recent)
+
+    def add(self, sample: float) -> None:
+        """Take in one sample and forget the oldest beyond `size`."""
+        self._recent.append(sample)
+        bisect.insort(self._sorted, sample)
+        if len(self._recent) > self._size:
+            self._sorted.pop(bisect.bisect_left(self._sorted, self._recent.popleft()))
+
+    def mean(self) -> float:
+        """Arithmetic mean. Raises `ZeroDivisionError` when empty."""
+        return math.fsum(self._sorted) / len(self._sorted)
+
+    def upper(self, miss_rate: float) -> float | None:
+        """The conformal bound: order statistic ⌈(n+1)(1−miss_rate)⌉; None while n is too small for it to exist."""
+        rank = math.ceil((len(self._sorted) + 1) * (1 - miss_rate))
+        return self._sorted[rank - 1] if rank <= len(self._sorted) else None
+
+    def largest(self, default: float) -> float:
+        """The largest sample, or `default` when there is none."""
+        return self._sorted[-1] if self._sorted else default
+
+
+class LatencyModel:
+    """Predicts decode + inference time per variant and image; learns from each run.
+
+    `miss_rate` is the share of runs allowed above `tail_s` (0.01: the tail is a p99). All times are in seconds.
+    """
+
+    def __init__(self, calibration: Calibration, *, miss_rate: float = 0.01, window: int = WINDOW) -> None:
+        self._calibrated = dict(calibration.inference_s)
+        self._inference = dict(calibration.inference_s)
+        self._decode = dict(calibration.decode)
+        self._decode_factor = dict.fromkeys(calibration.decode, 1.0)
+        self._miss_rate = miss_rate
+        self._ratios = SlidingQuantile(window, calibration.ratios)
+        self._slowdowns: deque[float] = deque(maxlen=SLOWDOWN_WINDOW)
+        self._responds = SlidingQuantile(200)
+        self._respond = RESPOND_PRIOR_S
+        self._refresh()
+
+    def __repr__(self) -> str:
+        return f"<LatencyModel slowdown={self.slowdown:.3f} tail={self._tail:.3f} runs={len(self._ratios)}>"
+
+    @property
+    def slowdown(self) -> float:
+        """How much slower the machine runs now than at calibration, over all variants."""
+        return self._slowdown
+
+    def expected_decode_s(self, header: ImageHeader) -> float:
+        """Expected decode + resize time of an image, from its header alone. Raises `KeyError` for unknown formats."""
+        return self._decode[header.format].expected_s(header.megapixels) * self._decode_factor[header.format]
+
+    def expected_s(self, variant: str, decode_s: float) -> float:
+        """Mean service time of `variant` on an image that takes `decode_s` to decode."""
+        return self._base(variant, decode_s) * self._mean
+
+    def tail_s(self, variant: str, decode_s: float) -> float:
+        """The time within which all but `miss_rate` of such runs finish."""
+        return self._base(variant, decode_s) * self._tail
+
+    def respond_s(self) -> float:
+        """Upper quantile of the time from lane to response: kept in reserve from each budget."""
+        return self._respond
+
+    def observe(self, run: Observation) -> None:
+        """Learn from one run."""
+        base = self._inference[run.variant] + run.expected_decode_s
+        ratio = (run.decode_s + run.inference_s) / base
+        self._ratios.add(ratio / self._slowdown)
+        self._slowdowns.append(ratio)
+        self._track_bases(run)
+        self._refresh()
+
+    def observe_respond(self, respond_s: float) -> None:
+        """Learn from the way from a lane to the response of one request."""
+        self._responds.add(respond_s)
+        upper = self._responds.upper(self._miss_rate)
+        self._respond = self._responds.largest(RESPOND_PRIOR_S) if upper is None else upper
+
+    def _base(self, variant: str, decode_s: float) -> float:
+        return (self._inference[variant] + decode_s) * self._slowdown
+
+    def _track_bases(self, run: Observation) -> None:
+        known = self._calibrated[run.variant]
+        moved = _step(self._inference[run.variant], towards=run.inference_s / self._slowdown)
+        self._inference[run.variant] = min(max(moved, known * BASE_CLIP[0]), known * BASE_CLIP[1])
+        factor = _step(self._decode_factor[run.image_format], towards=self._decode_share(run))
+        self._decode_factor[run.image_format] = min(max(factor, BASE_CLIP[0]), BASE_CLIP[1])
+
+    def _decode_share(self, run: Observation) -> float:
+        factor = self._decode_factor[run.image_format]
+        return factor * run.decode_s / max(run.expected_decode_s * self._slowdown, 1e-9)
+
+    def _refresh(self) -> None:
+        self._slowdown = median(self._slowdowns) if len(self._slowdowns) == SLOWDOWN_WINDOW else 1.0
+        self._mean = self._ratios.mean() if len(self._ratios) else 1.0
+        upper = self._ratios.upper(self._miss_rate)
+        self._tail = self._ratios.largest(1.0) * UNKNOWN_TAIL_FACTOR if upper is None else upper
+
+
+def _step(value: float, *, towards: float) -> float:
+    """One step of a multiplicative median tracker (a 1 % move, whatever the distance, so outliers cannot pull)."""
+    return value * BASE_STEP if towards > value else value / BASE_STEP

@@ -1,0 +1,205 @@
+"""The data path. Read `Dataplane.classify`: header check, queue, lane, top-k, answer. Everything else is detail.
+
+Edges give it a `ClassifyRequest` and get an `Answer` or an `EffserveError`; every outcome is told to the observer
+once, under one name.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from service.core.errors import EffserveError, ErrorKind
+from service.core.events import Observer, RequestAnswered, RequestFailed
+from service.core.messages import Answer, ClassifyRequest, Plan, Prediction, RefusedVariant, VariantRow
+from service.core.policy import BudgetPolicy
+from service.core.scheduler import Scheduler, SchedulerStatistics
+from service.core.values import Deadline, ImageHeader, Job, Question, Timing, Variant
+from service.pipeline import image, response
+from service.pipeline.lanes import Lanes, Served
+from service.pipeline.store import StoredVariant
+
+REFERENCE_IMAGE = ImageHeader(format="JPEG", width_px=500, height_px=400, size_bytes=50_000)
+"""What plans and tables are computed for: a photo of 0.2 megapixels."""
+
+UNTRAINED_WARNING = "variant {name} has untrained (seeded) weights: its predictions mean nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What the probes show."""
+
+    ready: bool
+    draining: bool
+    variants: int
+    refused: tuple[RefusedVariant, ...]
+    statistics: SchedulerStatistics
+
+
+class Dataplane:
+    """One per process. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        *,
+        entries: Mapping[str, StoredVariant],
+        refused: Sequence[RefusedVariant],
+        policy: BudgetPolicy,
+        scheduler: Scheduler,
+        lanes: Lanes,
+        observer: Observer,
+        clock: Callable[[], float],
+        max_pixels: int,
+    ) -> None:
+        self._entries = entries
+        self._refused = tuple(refused)
+        self._policy = policy
+        self._scheduler = scheduler
+        self._lanes = lanes
+        self._observer = observer
+        self._clock = clock
+        self._max_pixels = max_pixels
+        self._job_ids = itertools.count(1)
+        self._answers = dict.fromkeys(entries, 0)
+        self.ready = False
+        self.draining = False
+
+    def __repr__(self) -> str:
+        return f"<Dataplane ready={self.ready} draining={self.draining} {self._scheduler!r}>"
+
+    async def classify(self, request: ClassifyRequest) -> Answer:
+        """Answer one image. Raises `EffserveError`, or `asyncio.CancelledError` when the client went away."""
+        started_s = request.question.deadline.started_s
+        try:
+            header = image.read_header(request.body, max_pixels=self._max_pixels)
+            job = self._job(request.question, header)
+            received_s = self._clock()
+            served = await self._lanes.run(job, request.body)
+            answer = self._answer(request, header, received_s, served)
+        except BaseException as error:
+            failure = _named(error)
+            self._fail(request.protocol, request.request_id, failure, request.question.deadline, started_s)
+            if failure is error or isinstance(error, asyncio.CancelledError):
+                raise
+            raise failure from error
+        self._observer.observe(RequestAnswered(request.protocol, answer, len(request.body)))
+        return answer
+
+    def plan(self, question: Question) -> Plan:
+        """What a request with the reference image would get now. Raises `EffserveError`."""
+        decode_s = self._scheduler.latency.expected_decode_s(REFERENCE_IMAGE)
+        return self._scheduler.plan(self._clock(), question, decode_s)
+
+    def variants(self) -> tuple[VariantRow, ...]:
+        """The live accuracy/latency/cost table, cheapest first."""
+        front = {variant.name for variant in self._policy.front(self._scheduler.latency)}
+        rows = [self._row(variant, front) for variant in self._policy.variants]
+        return tuple(sorted(rows, key=lambda row: row.expected_ms))
+
+    def variant(self, name: str) -> VariantRow:
+        """One line of the table. Raises `EffserveError(UNKNOWN_VARIANT)`."""
+        front = {variant.name for variant in self._policy.front(self._scheduler.latency)}
+        return self._row(self._policy.named(name), front)
+
+    def refused(self) -> tuple[RefusedVariant, ...]:
+        """Store entries that are not served, with the reason."""
+        return self._refused
+
+    def failed(
+        self, *, protocol: str, request_id: str, error: EffserveError, deadline: Deadline | None, started_s: float
+    ) -> None:
+        """An edge reports a request that failed before it reached `classify`."""
+        self._fail(protocol, request_id, error, deadline, started_s)
+
+    def health(self) -> Health:
+        """Readiness, refused store entries and live counts."""
+        statistics = self._scheduler.statistics(self._clock())
+        return Health(self.ready, self.draining, len(self._entries), self._refused, statistics)
+
+    def _job(self, question: Question, header: ImageHeader) -> Job:
+        decode_s = self._scheduler.latency.expected_decode_s(header)
+        return Job(next(self._job_ids), question, decode_s, header.format)
+
+    def _answer(self, request: ClassifyRequest, header: ImageHeader, received_s: float, served: Served) -> Answer:
+        variant = served.decision.variant
+        predictions = self._predictions(request, variant, served)
+        ended_s = self._clock()
+        timing = _timing(request.question.deadline.started_s, received_s, served, ended_s)
+        self._scheduler.latency.observe_respond(timing.respond_s)
+        self._answers[variant.name] += 1
+        return Answer(
+            request_id=request.request_id,
+            predictions=predictions,
+            decision=served.decision,
+            timing=timing,
+            image=header,
+            budget_s=request.question.deadline.budget_s,
+            budget_met=ended_s <= request.question.deadline.at_s,
+            warnings=() if variant.trained else (UNTRAINED_WARNING.format(name=variant.name),),
+        )
+
+    def _predictions(self, request: ClassifyRequest, variant: Variant, served: Served) -> tuple[Prediction, ...]:
+        return response.top_k(served.run.logits, request.top_k, self._entries[variant.name].labels)
+
+    def _row(self, variant: Variant, front: set[str]) -> VariantRow:
+        latency = self._scheduler.latency
+        decode_s = latency.expected_decode_s(REFERENCE_IMAGE)
+        manifest = self._entries[variant.name].manifest
+        return VariantRow(
+            variant=variant,
+            expected_ms=latency.expected_s(variant.name, decode_s) * 1e3,
+            tail_ms=latency.tail_s(variant.name, decode_s) * 1e3,
+            pareto=variant.name in front,
+            routed=variant in self._policy.routed() and variant.name in front,
+            params=manifest.params,
+            macs=manifest.macs,
+            input_size_px=manifest.preprocessing.input_size_px,
+            graph_bytes=manifest.graph_bytes,
+            resident=True,
+            top1=manifest.accuracy.top1,
+            top5=manifest.accuracy.top5,
+            accuracy_source=manifest.accuracy.source,
+            accuracy_dataset=manifest.accuracy.dataset,
+            weights_kind=manifest.weights.kind,
+            weights_source=manifest.weights.source,
+            weights_licence=manifest.weights.licence,
+            answers=self._answers[variant.name],
+        )
+
+    def _fail(
+        self, protocol: str, request_id: str, error: EffserveError, deadline: Deadline | None, started_s: float
+    ) -> None:
+        self._observer.observe(
+            RequestFailed(
+                protocol=protocol,
+                request_id=request_id,
+                kind=error.kind,
+                detail=error.detail,
+                total_s=self._clock() - started_s,
+                budget_s=None if deadline is None else deadline.budget_s,
+                cause=error.__cause__ if error.kind is ErrorKind.INTERNAL else None,
+            )
+        )
+
+
+def _timing(started_s: float, received_s: float, served: Served, ended_s: float) -> Timing:
+    """Stages that add up. Handing a job to its lane's thread counts as waiting."""
+    run = served.run
+    return Timing(
+        receive_s=received_s - started_s,
+        queue_s=run.started_s - received_s,
+        decode_s=run.decode_s,
+        inference_s=run.inference_s,
+        respond_s=ended_s - run.started_s - run.decode_s - run.inference_s,
+    )
+
+
+def _named(error: BaseException) -> EffserveError:
+    """The named failure behind an exception; anything unforeseen is a fault of ours, with its cause kept."""
+    if isinstance(error, EffserveError):
+        return error
+    if isinstance(error, asyncio.CancelledError):
+        return EffserveError(ErrorKind.CANCELLED, "the client went away")
+    internal = EffserveError(ErrorKind.INTERNAL, "the service failed; the log has the cause under the request id")
+    internal.__cause__ = error
+    return internal

@@ -1,0 +1,179 @@
+"""Start-up calibration: what decode and inference take on this machine, with every lane busy.
+
+Measured once per graph, CPU, runtime version and lane layout, then kept in a file, so that a warm start only warms
+the sessions up. All lanes run at the same time because that is how the service runs under load: shared caches and
+memory bandwidth make a lone run look cheaper than it will be.
+"""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from service.core.latency import Calibration, DecodeCost
+from service.core.values import ImageHeader
+
+MIN_RUNS, MAX_RUNS = 3, 30
+"""Runs per lane and variant: three give a median at all, thirty are enough for any."""
+SCHEMA_VERSION = 1
+
+
+class Runnable(Protocol):
+    """A session, as far as calibration needs one."""
+
+    def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Logits [N, classes] of images [N, S, S, 3]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One variant to measure."""
+
+    name: str
+    graph_sha256: str
+    input_size_px: int
+    session: Runnable
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeSample:
+    """An encoded image with its header, to measure decoding with."""
+
+    header: ImageHeader
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    median_s: float
+    ratios: tuple[float, ...]
+
+
+class CalibrationFile:
+    """Measurements kept from earlier starts, by graph. A file that cannot be read counts as empty."""
+
+    def __init__(self, folder: Path, fingerprint: str) -> None:
+        self._path = folder / f"{_slug(fingerprint)}.json"
+        self._fingerprint = fingerprint
+        self._content = self._read()
+
+    def variant(self, graph_sha256: str) -> _Measured | None:
+        """What is known of a graph."""
+        found = self._content["variants"].get(graph_sha256)
+        return None if found is None else _Measured(found["median_s"], tuple(found["ratios"]))
+
+    def decode(self) -> dict[str, DecodeCost]:
+        """What is known of decoding; empty when nothing is."""
+        return {name: DecodeCost(**cost) for name, cost in self._content["decode"].items()}
+
+    def keep(self, variants: Mapping[str, _Measured], decode: Mapping[str, DecodeCost]) -> None:
+        """Add measurements and write the file. Raises `OSError`."""
+        self._content["variants"].update({sha: asdict(measured) for sha, measured in variants.items()})
+        self._content["decode"] = {name: asdict(cost) for name, cost in decode.items()}
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(self._content))
+        temporary.replace(self._path)
+
+    def _read(self) -> dict[str, Any]:
+        empty = {"schema": SCHEMA_VERSION, "fingerprint": self._fingerprint, "variants": {}, "decode": {}}
+        try:
+            content = json.loads(self._path.read_bytes())
+        except (OSError, ValueError):
+            return empty
+        # Another schema, or a hand edit: measuring again costs seconds, trusting it costs deadlines.
+        known = isinstance(content, dict) and content.keys() == empty.keys()
+        return content if known and content["schema"] == SCHEMA_VERSION else empty
+
+
+class Calibrator:
+    """Measures what the file does not know yet; warms every session either way."""
+
+    def __init__(
+        self,
+        *,
+        lanes: int,
+        file: CalibrationFile | None,
+        seconds_per_variant: float = 1.0,
+        progress: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._lanes = lanes
+        self._file = file
+        self._seconds = seconds_per_variant
+        self._progress = progress
+        self._clock = clock
+
+    def calibrate(
+        self,
+        subjects: Sequence[Subject],
+        samples: Sequence[DecodeSample],
+        decode: Callable[[bytes], object],
+    ) -> Calibration:
+        """Medians per variant and per image format, and the window of ratios. Warms each session on every lane."""
+        with ThreadPoolExecutor(self._lanes) as pool:
+            decode_costs = (self._file.decode() if self._file else {}) or self._decode_costs(samples, decode)
+            measured = {subject.name: self._variant(subject, pool) for subject in subjects}
+        if self._file is not None:
+            self._file.keep({s.graph_sha256: measured[s.name] for s in subjects}, decode_costs)
+        medians = {name: result.median_s for name, result in measured.items()}
+        ratios = tuple(ratio for result in measured.values() for ratio in result.ratios)
+        return Calibration(medians, decode_costs, ratios)
+
+    def _variant(self, subject: Subject, pool: ThreadPoolExecutor) -> _Measured:
+        self._progress(subject.name)
+        first = self._round(subject, pool, runs=1)
+        known = self._file.variant(subject.graph_sha256) if self._file else None
+        if known is not None:
+            return known
+        runs = min(max(math.ceil(self._seconds / median(first)), MIN_RUNS), MAX_RUNS)
+        times = self._round(subject, pool, runs=runs)
+        middle = median(times)
+        return _Measured(middle, tuple(one / middle for one in times))
+
+    def _round(self, subject: Subject, pool: ThreadPoolExecutor, *, runs: int) -> list[float]:
+        """Run on all lanes at once; the single times of all of them."""
+        pixels = np.random.default_rng(0).integers(
+            0, 256, (1, subject.input_size_px, subject.input_size_px, 3), dtype=np.uint8
+        )
+        lanes = [pool.submit(self._times, lambda: subject.session.run(pixels), runs) for _ in range(self._lanes)]
+        return [one for lane in lanes for one in lane.result()]
+
+    def _times(self, work: Callable[[], object], runs: int) -> list[float]:
+        times = []
+        for _ in range(runs):
+            started_s = self._clock()
+            work()
+            times.append(self._clock() - started_s)
+        return times
+
+    def _decode_costs(
+        self, samples: Sequence[DecodeSample], decode: Callable[[bytes], object]
+    ) -> dict[str, DecodeCost]:
+        """A line through the two sample sizes of each format. Decoding is short, so one thread measures it."""
+        self._progress("decode")
+        times: dict[str, list[tuple[float, float]]] = {}
+        for sample in samples:
+            seconds = median(self._times(lambda body=sample.body: decode(body), 5))  # type: ignore[misc]
+            times.setdefault(sample.header.format, []).append((sample.header.megapixels, seconds))
+        return {name: _line(sorted(points)) for name, points in times.items()}
+
+
+def _line(points: Sequence[tuple[float, float]]) -> DecodeCost:
+    """The line through the smallest and the largest sample, with neither part negative."""
+    (small_mp, small_s), (large_mp, large_s) = points[0], points[-1]
+    slope = max((large_s - small_s) / (large_mp - small_mp), 0.0)
+    return DecodeCost(fixed_s=max(small_s - slope * small_mp, 1e-5), per_megapixel_s=slope)
+
+
+def _slug(fingerprint: str) -> str:
+    return hashlib.sha256(fingerprint.encode()).hexdigest()[:16]
