@@ -1,0 +1,188 @@
+"""The rule, case by case. Each decision is a pure function of a snapshot and `now`."""
+
+import pytest
+
+from service.core.actions import Reject, Start
+from service.core.errors import EffserveError, ErrorKind
+from service.core.values import Mode, Reason, Verdict
+from tests.builders import FAMILY, FixedCosts, job, policy, running, state, variant
+
+COSTS = FixedCosts()
+
+
+def test_takes_the_most_accurate_variant_that_fits() -> None:
+    """50 ms buy b2 (36 ms, tail 43 ms), not b3 (63 ms)."""
+    decision = policy().decide(0.0, job(budget_s=0.05), state(), COSTS)
+    assert (decision.variant.name, decision.reason) == ("b2", Reason.MOST_ACCURATE_THAT_FITS)
+
+
+def test_the_tail_has_to_fit_not_the_mean() -> None:
+    """40 ms are above the mean of b2 and below its tail: b1."""
+    assert policy().decide(0.0, job(budget_s=0.04), state(), COSTS).variant.name == "b1"
+
+
+def test_time_already_spent_is_gone() -> None:
+    """30 ms after the first byte, 50 ms are worth 20: b0."""
+    assert policy().decide(0.030, job(budget_s=0.05), state(), COSTS).variant.name == "b0"
+
+
+def test_the_response_reserve_is_kept_back() -> None:
+    """With 10 ms needed to respond, 50 ms are worth 40: b1."""
+    assert policy().decide(0.0, job(budget_s=0.05), state(), FixedCosts(reserve_s=0.01)).variant.name == "b1"
+
+
+def test_decoding_is_part_of_the_price() -> None:
+    """A photo that takes 20 ms to decode leaves room for b1 only... of 60 ms."""
+    assert policy().decide(0.0, job(budget_s=0.06, decode_s=0.02), state(), COSTS).variant.name == "b1"
+
+
+def test_best_effort_takes_the_cheapest_when_nothing_fits() -> None:
+    """5 ms fit nothing: b0, and the decision says that it does not fit."""
+    decision = policy().decide(0.0, job(budget_s=0.005), state(), COSTS)
+    assert (decision.variant.name, decision.reason, decision.fits) == ("b0", Reason.CHEAPEST_NONE_FITS, False)
+
+
+def test_strict_refuses_at_admission_and_names_the_smallest_budget() -> None:
+    """19.2 ms are b0's tail on an idle machine."""
+    error = policy().admit(0.0, job(budget_s=0.005, mode=Mode.STRICT), state(), COSTS)
+    assert error is not None
+    assert error.kind is ErrorKind.INFEASIBLE_BUDGET
+    assert error.facts["smallest_feasible_budget_ms"] == pytest.approx(19.2)
+
+
+def test_the_smallest_feasible_budget_counts_the_wait() -> None:
+    """One lane, busy for another 100 ms: the smallest budget is 119.2 ms."""
+    busy = state(busy=(running(0, until_s=0.1),))
+    assert policy().smallest_feasible_budget_s(0.0, job(), busy, COSTS) == pytest.approx(0.1192)
+
+
+def test_strict_is_refused_at_its_turn_when_the_wait_ate_the_budget() -> None:
+    """Feasible on arrival, not any more when a lane is free."""
+    late = job(budget_s=0.05, mode=Mode.STRICT)
+    action = policy().next_action(0.045, state(late), COSTS)
+    assert isinstance(action, Reject)
+    assert action.error.kind is ErrorKind.INFEASIBLE_BUDGET
+
+
+def test_an_upgrade_that_would_starve_a_waiting_request_is_not_taken() -> None:
+    """b4 (144 ms) fits, but then three requests of 16 ms each would not be done 175 ms from now."""
+    first, *others = [job(1, 0.174), *(job(number, 0.175) for number in (2, 3, 4))]
+    decision = policy().decide(0.0, first, state(first, *others), COSTS)
+    assert (decision.variant.name, decision.reason) == ("b3", Reason.PROTECTS_WAITING)
+    assert _verdict(decision, "b4") is Verdict.WOULD_STARVE_WAITING
+
+
+def test_a_second_lane_makes_room_for_the_upgrade() -> None:
+    """The same requests with two lanes: those that wait have a lane of their own."""
+    first, *others = [job(1, 0.174), *(job(number, 0.175) for number in (2, 3, 4))]
+    assert policy().decide(0.0, first, state(first, *others, lanes=2), COSTS).variant.name == "b4"
+
+
+def test_expected_arrivals_are_reserved_for() -> None:
+    """With work waiting and many arrivals, the same decision gets more careful."""
+    urgent, patient = job(2, 0.12), job(1, 0.09)
+    calm = policy().decide(0.0, patient, state(urgent, patient), COSTS)
+    rush = policy().decide(0.0, patient, state(urgent, patient, rate=40.0), COSTS)
+    assert calm.variant.rank_top1 is not None
+    assert rush.variant.rank_top1 is not None
+    assert rush.variant.rank_top1 < calm.variant.rank_top1
+
+
+def test_a_late_request_runs_after_one_that_can_still_make_it() -> None:
+    """No domino: the overdue request, though its deadline is earlier, lets the other one go first."""
+    overdue, timely = job(1, 0.01), job(2, 0.2)
+    action = policy().next_action(0.05, state(overdue, timely), COSTS)
+    assert isinstance(action, Start)
+    assert action.job.id == 2
+
+
+def test_a_late_request_is_answered_when_nothing_else_waits() -> None:
+    """Best effort means an answer, late or not."""
+    action = policy().next_action(0.05, state(job(1, 0.01)), COSTS)
+    assert isinstance(action, Start)
+    assert action.decision.variant.name == "b0"
+
+
+def test_nothing_starts_without_an_idle_lane() -> None:
+    """A busy lane keeps its job."""
+    assert policy().next_action(0.0, state(job(), busy=(running(0, until_s=1.0),)), COSTS) is None
+
+
+def test_a_named_variant_is_taken_whatever_it_costs() -> None:
+    """`variant=b4` with 5 ms: b4, and the decision says that it does not fit."""
+    decision = policy().decide(0.0, job(budget_s=0.005, variant="b4"), state(), COSTS)
+    assert (decision.variant.name, decision.reason, decision.fits) == ("b4", Reason.NAMED_BY_REQUEST, False)
+
+
+def test_an_unknown_variant_is_named_with_what_there_is() -> None:
+    """The error lists the served variants."""
+    with pytest.raises(EffserveError, match=r"b9.*b0, b1") as caught:
+        policy().admit(0.0, job(variant="b9"), state(), COSTS)
+    assert caught.value.kind is ErrorKind.UNKNOWN_VARIANT
+
+
+def test_min_accuracy_takes_the_cheapest_that_reaches_it() -> None:
+    """80 % is b2, though b3 would fit the budget too."""
+    decision = policy().decide(0.0, job(budget_s=1.0, min_top1=0.8), state(), COSTS)
+    assert (decision.variant.name, decision.reason) == ("b2", Reason.CHEAPEST_AT_MIN_ACCURACY)
+
+
+def test_an_accuracy_nobody_has_is_refused_with_the_best_there_is() -> None:
+    """99 % is out of reach."""
+    with pytest.raises(EffserveError, match=r"0\.8290") as caught:
+        policy().admit(0.0, job(min_top1=0.99), state(), COSTS)
+    assert caught.value.kind is ErrorKind.ACCURACY_UNAVAILABLE
+
+
+def test_a_dominated_variant_is_not_on_the_front() -> None:
+    """Slower and less accurate than b1: listed, never routed to."""
+    slow = variant("slow", 0.78)
+    costs = FixedCosts({**COSTS.times_s, "slow": 0.05})
+    decision = policy((*FAMILY, slow)).decide(0.0, job(budget_s=0.07), state(), costs)
+    assert _verdict(decision, "slow") is Verdict.DOMINATED
+
+
+def test_untrained_variants_are_not_chosen_by_budget() -> None:
+    """Seeded b4 is passed over, and its verdict says why."""
+    seeded = (*FAMILY[:-1], variant("b4", trained=False))
+    decision = policy(seeded).decide(0.0, job(budget_s=1.0), state(), COSTS)
+    assert decision.variant.name == "b3"
+    assert _verdict(decision, "b4") is Verdict.UNTRAINED
+
+
+def test_the_operator_can_route_to_untrained_variants() -> None:
+    """Capacity planning: ranked by what the architecture could do."""
+    seeded = (*FAMILY[:-1], variant("b4", trained=False))
+    assert policy(seeded, route_untrained=True).decide(0.0, job(budget_s=1.0), state(), COSTS).variant.name == "b4"
+
+
+def test_a_variant_of_unknown_accuracy_is_only_served_by_name() -> None:
+    """Nothing to rank it by."""
+    unknown = variant("custom")
+    costs = FixedCosts({**COSTS.times_s, "custom": 0.001})
+    decision = policy((*FAMILY, unknown)).decide(0.0, job(budget_s=1.0), state(), costs)
+    assert _verdict(decision, "custom") is Verdict.UNKNOWN_ACCURACY
+
+
+def test_too_much_waiting_work_is_refused_with_the_time_it_takes_to_drain() -> None:
+    """3 s of work on the only lane against a limit of 2 s: try again in 1 s."""
+    error = policy().admit(0.0, job(), state(busy=(running(0, until_s=3.0),)), COSTS)
+    assert error is not None
+    assert (error.kind, error.retry_after_s) == (ErrorKind.QUEUE_FULL, pytest.approx(1.0))
+
+
+def test_nothing_is_refused_while_a_lane_idles() -> None:
+    """However much the other lane has to do."""
+    busy = state(busy=(running(0, until_s=100.0),), lanes=2)
+    assert policy().admit(0.0, job(), busy, COSTS) is None
+
+
+def test_every_variant_gets_exactly_one_verdict_and_one_is_chosen() -> None:
+    """The explanation is complete."""
+    decision = policy().decide(0.0, job(budget_s=0.05), state(), COSTS)
+    verdicts = [candidate.verdict for candidate in decision.candidates]
+    assert (len(verdicts), verdicts.count(Verdict.CHOSEN)) == (len(FAMILY), 1)
+
+
+def _verdict(decision: object, name: str) -> Verdict:
+    return next(c.verdict for c in decision.candidates if c.variant.name == name)  # type: ignore[attr-defined]
