@@ -73,7 +73,9 @@ class _Simulation:
         for action in actions:
             if isinstance(action, Start):
                 decode_s, inference_s = self._service_time(action.job, action.decision)
-                run = Observation(action.decision.variant.name, action.job.image_format, action.job.decode_s, decode_s, inference_s)
+                run = Observation(
+                    action.decision.variant.name, action.job.image_format, action.job.decode_s, decode_s, inference_s
+                )
                 self._push(now_s + decode_s + inference_s, _Completion(action, run))
             else:
                 self._outcomes.append(Outcome(action.job, None, now_s, action.error))

@@ -1,0 +1,192 @@
+"""Image bytes → header, and image bytes → the pixels a graph wants. The only module that uses an image library.
+
+The transform is timm's evaluation transform: the shorter edge is resized to floor(size / crop_pct) with antialiased
+bicubic, then the centre is cropped. Only the crop is ever resized (`box=`), which gives the same pixels and keeps a
+20,000 × 1 image from becoming a 5-million-pixel-wide one. JPEGs are decoded at a reduced DCT scale when that still
+leaves twice the pixels the resize needs.
+
+What is done to images that are not plain RGB: EXIF orientation is applied; 16-bit samples are scaled, not clipped;
+transparency is laid over white, as a page would show it; CMYK is converted; of an animation the first frame counts.
+"""
+
+import io
+import math
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.Image import Resampling
+
+from model_store.manifest import Preprocessing
+from service.core.errors import EffserveError, ErrorKind
+from service.core.values import ImageHeader
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+"""What is read. More formats mean more decoders exposed to hostile input; these five are what the web sends."""
+
+DRAFT_MARGIN = 2.0
+"""A JPEG may be decoded at a reduced scale that leaves this many times the resize target on the shorter edge.
+With 2 the antialiased resize still does at least one octave itself, and the result differs by under one level."""
+
+# The pixel limit is checked here, with the operator's figure. Pillow's own would warn below it or raise above.
+Image.MAX_IMAGE_PIXELS = None
+
+_FOREIGN = {
+    b"II*\x00": "TIFF",
+    b"MM\x00*": "TIFF",
+    b"\x00\x00\x01\x00": "ICO",
+    b"8BPS": "PSD",
+    b"%PDF": "PDF",
+    b"\xff\x0a": "JPEG XL",
+    b"\x00\x00\x00\x0cJXL ": "JPEG XL",
+    b"\x00\x00\x00\x0cjP  ": "JPEG 2000",
+    b"<svg": "SVG",
+}
+_ISO_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF", b"msf1": "HEIF"}
+
+# What Pillow raises for damaged files, by experience and by its source: each is the file's fault, not ours.
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, struct.error)
+
+
+def read_header(body: bytes, *, max_pixels: int) -> ImageHeader:
+    """Format and size from the first bytes; nothing is decoded.
+
+    Raises `EffserveError`: EMPTY_IMAGE, UNDECODABLE_IMAGE, UNSUPPORTED_MEDIA_TYPE or TOO_MANY_PIXELS.
+    """
+    if not body:
+        raise EffserveError(ErrorKind.EMPTY_IMAGE, "the image has no bytes")
+    with _open(body) as opened:
+        width_px, height_px = opened.size
+        header = ImageHeader(opened.format or "", width_px, height_px, len(body))
+    if width_px * height_px > max_pixels:
+        detail = f"the image has {width_px} x {height_px} pixels; the limit is {max_pixels} pixels"
+        facts: dict[str, float | int | str] = {"width_px": width_px, "height_px": height_px, "limit_pixels": max_pixels}
+        raise EffserveError(ErrorKind.TOO_MANY_PIXELS, detail, facts)
+    return header
+
+
+def decode(body: bytes, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+    """Pixels [size, size, 3], RGB, for one variant. Raises `EffserveError(UNDECODABLE_IMAGE)`.
+
+    Runs in a lane's thread; decoding and resizing release the GIL.
+    """
+    with _open(body) as opened:
+        try:
+            _draft(opened, preprocessing)
+            upright = ImageOps.exif_transpose(_loaded(opened))
+            resized = _resize(_to_rgb(upright), preprocessing)
+        except _DAMAGE as error:
+            raise EffserveError(ErrorKind.UNDECODABLE_IMAGE, f"the image is damaged: {_one_line(error)}") from error
+    return np.array(resized, dtype=np.uint8, order="C")
+
+
+def encode_sample(image_format: str, width_px: int, height_px: int) -> bytes:
+    """An encoded image of smooth shapes and mild noise, for calibrating decode times."""
+    noise = np.random.default_rng(0).normal(0, 6, (height_px, width_px, 3))
+    rows, columns = np.mgrid[0:height_px, 0:width_px]
+    waves = np.stack([np.sin(rows / 23), np.cos(columns / 31), np.sin((rows + columns) / 47)], axis=-1)
+    pixels = np.clip(128 + 80 * waves + noise, 0, 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, image_format, **({"quality": 90} if image_format == "JPEG" else {}))
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """The part of a source image that ends up in the input, in source pixels."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+def crop_box(width_px: int, height_px: int, preprocessing: Preprocessing) -> Crop:
+    """Where timm's resize-then-crop looks in the source.
+
+    The resized image would have floor(size / crop_pct) on the shorter edge and int(that · long / short) on the
+    longer one; the crop's offset is rounded there (half to even, as Python and timm do), then mapped back.
+    """
+    if preprocessing.crop_mode == "squash":
+        return Crop(0, 0, width_px, height_px)
+    size, short = preprocessing.input_size_px, min(width_px, height_px)
+    target = math.floor(size / preprocessing.crop_pct)
+    resized = tuple(target if edge == short else int(target * edge / short) for edge in (width_px, height_px))
+    (left, x_scale), (top, y_scale) = (
+        (round((edge - size) / 2), source / edge) for edge, source in zip(resized, (width_px, height_px), strict=True)
+    )
+    return Crop(
+        max(left * x_scale, 0), max(top * y_scale, 0),
+        min((left + size) * x_scale, width_px), min((top + size) * y_scale, height_px),
+    )  # fmt: skip
+
+
+def _open(body: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(body), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise _unidentified(body) from None
+    except _DAMAGE as error:
+        raise EffserveError(ErrorKind.UNDECODABLE_IMAGE, f"the header is damaged: {_one_line(error)}") from error
+
+
+def _unidentified(body: bytes) -> EffserveError:
+    """Another image format is a 415; anything else is not an image."""
+    foreign = next((name for magic, name in _FOREIGN.items() if body.startswith(magic)), None)
+    if body[4:8] == b"ftyp":
+        foreign = _ISO_BRANDS.get(body[8:12])
+    if foreign is not None:
+        detail = f"{foreign} images are not read; send one of {', '.join(FORMATS)}"
+        return EffserveError(ErrorKind.UNSUPPORTED_MEDIA_TYPE, detail)
+    return EffserveError(ErrorKind.UNDECODABLE_IMAGE, "the bytes are not an image, or its header is cut short")
+
+
+def _draft(opened: Image.Image, preprocessing: Preprocessing) -> None:
+    """Let the JPEG decoder do part of the downscaling. Other formats ignore the request."""
+    if opened.format != "JPEG" or opened.mode not in ("RGB", "L", "YCbCr"):
+        return
+    least = DRAFT_MARGIN * math.floor(preprocessing.input_size_px / preprocessing.crop_pct)
+    scale = least / min(opened.size)
+    if scale < 1:
+        width_px, height_px = opened.size
+        opened.draft(None, (math.ceil(width_px * scale), math.ceil(height_px * scale)))
+
+
+def _loaded(opened: Image.Image) -> Image.Image:
+    opened.load()
+    return opened
+
+
+def _to_rgb(source: Image.Image) -> Image.Image:
+    if source.mode == "RGB" and "transparency" not in source.info:
+        return source
+    if source.mode.startswith("I") or source.mode == "F":
+        return _scaled_down(source).convert("RGB")
+    if source.has_transparency_data:
+        return _over_white(source.convert("RGBA"))
+    return source.convert("RGB")
+
+
+def _scaled_down(source: Image.Image) -> Image.Image:
+    """16-bit grey to 8 bits by scaling: Pillow's own conversion clips everything above 255 to white."""
+    return Image.fromarray((np.clip(np.asarray(source, dtype=np.float32) / 257, 0, 255) + 0.5).astype(np.uint8))
+
+
+def _over_white(source: Image.Image) -> Image.Image:
+    white = Image.new("RGBA", source.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, source).convert("RGB")
+
+
+def _resize(source: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    box = crop_box(source.width, source.height, preprocessing)
+    size = (preprocessing.input_size_px, preprocessing.input_size_px)
+    kernel = Resampling.BICUBIC if preprocessing.interpolation == "bicubic" else Resampling.BILINEAR
+    return source.resize(size, kernel, box=(box.left, box.top, box.right, box.bottom))
+
+
+def _one_line(error: BaseException) -> str:
+    """Pillow's message without object addresses, short enough for a client."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text.split(" <_io.BytesIO")[0][:120]

@@ -1,0 +1,132 @@
+"""One ONNX Runtime session per variant. The only module that knows ONNX Runtime.
+
+A session is opened with explicit thread counts: all variants share one budget of cores (lanes × threads ≤ cores), so
+none may size its own pool by the host. Graph optimisation is always ALL; EXTENDED, one level below, is half as fast
+because the NCHWc layout is missing.
+"""
+
+import hashlib
+import platform
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from service.core.errors import EffserveError, ErrorKind
+
+
+class ExecutionProvider(StrEnum):
+    """Where graphs run. The value is what an operator writes."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+    TENSORRT = "tensorrt"
+    OPENVINO = "openvino"
+    XNNPACK = "xnnpack"
+
+
+_RUNTIME_NAMES = {
+    ExecutionProvider.CPU: "CPUExecutionProvider",
+    ExecutionProvider.CUDA: "CUDAExecutionProvider",
+    ExecutionProvider.TENSORRT: "TensorrtExecutionProvider",
+    ExecutionProvider.OPENVINO: "OpenVINOExecutionProvider",
+    ExecutionProvider.XNNPACK: "XnnpackExecutionProvider",
+}
+
+
+class SessionError(Exception):
+    """A session cannot be opened: the provider is not installed, or the graph is not one this service can run."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """How sessions are opened."""
+
+    provider: ExecutionProvider = ExecutionProvider.CPU
+    threads: int = 1
+    """Intra-op threads of one run. With 1, a run stays on the lane that called it."""
+
+
+def check_provider(provider: ExecutionProvider) -> None:
+    """Raise `SessionError` naming what is installed when `provider` is not."""
+    available = onnxruntime.get_available_providers()
+    if _RUNTIME_NAMES[provider] not in available:
+        installed = ", ".join(p for p, name in _RUNTIME_NAMES.items() if name in available)
+        raise SessionError(f"execution provider {provider!s} is not in this ONNX Runtime build; it has {installed}")
+
+
+def runtime_fingerprint(options: SessionOptions, lanes: int) -> str:
+    """What a measured latency depends on besides the graph: CPU, runtime version, provider, threads, lanes."""
+    return (
+        f"{_cpu_model()} | onnxruntime {onnxruntime.__version__} | {options.provider} | "
+        f"{lanes} lanes x {options.threads} threads"
+    )
+
+
+class Session:
+    """A graph ready to run. Thread-safe: lanes share it.
+
+    Raises `SessionError` when the graph does not load, or is not uint8 [N, size, size, 3] → float [N, classes].
+    """
+
+    def __init__(self, path: Path, *, input_size_px: int, classes: int, options: SessionOptions) -> None:
+        check_provider(options.provider)
+        self._session = _open(path, options)
+        self._input, self._output = _signature(self._session, input_size_px, classes)
+
+    def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Logits [N, classes] of images [N, size, size, 3]. Releases the GIL.
+
+        Raises `EffserveError(INTERNAL)` when the runtime fails, with its error as the cause.
+        """
+        try:
+            (logits,) = self._session.run([self._output], {self._input: pixels})
+        except Exception as error:
+            # ONNX Runtime raises its own unrelated classes and RuntimeError; all of them mean that the run failed.
+            raise EffserveError(ErrorKind.INTERNAL, "inference failed") from error
+        result: npt.NDArray[np.float32] = logits
+        return result
+
+
+def _open(path: Path, options: SessionOptions) -> onnxruntime.InferenceSession:
+    chosen = onnxruntime.SessionOptions()
+    chosen.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    chosen.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    chosen.intra_op_num_threads = options.threads
+    chosen.inter_op_num_threads = 1
+    # Idle pool threads must not spin: with many sessions they would take the cores from the lanes.
+    chosen.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    chosen.log_severity_level = 3
+    providers = [_RUNTIME_NAMES[options.provider]]
+    if options.provider is not ExecutionProvider.CPU:
+        providers.append(_RUNTIME_NAMES[ExecutionProvider.CPU])
+    try:
+        return onnxruntime.InferenceSession(path, chosen, providers=providers)
+    except Exception as error:
+        # Same reason as in `run`: there is no common base class for what the runtime raises.
+        raise SessionError(f"ONNX Runtime refuses the graph: {' '.join(str(error).split())[:200]}") from error
+
+
+def _signature(session: onnxruntime.InferenceSession, size_px: int, classes: int) -> tuple[str, str]:
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) != 1 or inputs[0].type != "tensor(uint8)" or list(inputs[0].shape[1:]) != [size_px, size_px, 3]:
+        found = [(i.type, i.shape) for i in inputs]
+        raise SessionError(f"the graph's input is {found}, not uint8 [N, {size_px}, {size_px}, 3]")
+    if len(outputs) != 1 or outputs[0].type != "tensor(float)" or list(outputs[0].shape[1:]) != [classes]:
+        found = [(o.type, o.shape) for o in outputs]
+        raise SessionError(f"the graph's output is {found}, not float [N, {classes}]")
+    return inputs[0].name, outputs[0].name
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    # The model name alone can stay the same while a virtual machine hides instruction sets: flags decide kernels.
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return f"{name} ({hashlib.sha256(flags.encode()).hexdigest()[:8]})"

@@ -1,0 +1,130 @@
+"""The model store as the service sees it: which variants are intact, and which are refused and why.
+
+Layout: `<store>/<name>/<version>/{model.onnx, labels.tsv, manifest.json}`. Each file is checked against the checksum
+in its manifest before anything is loaded. A damaged or tampered version is refused by name; the newest intact version
+of each variant is served.
+"""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from model_store import manifest as manifests
+from model_store.manifest import AccuracySource as ManifestSource
+from model_store.manifest import Manifest, WeightsKind
+from service.core.messages import RefusedVariant
+from service.core.values import AccuracySource, Variant
+from service.pipeline.response import Label
+
+
+class StoreError(Exception):
+    """The store as a whole cannot be served: it is missing, empty, or nothing in it is intact."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVariant:
+    """One intact version of one variant."""
+
+    manifest: Manifest
+    folder: Path
+    labels: tuple[Label, ...]
+
+    @property
+    def graph(self) -> Path:
+        """The ONNX file."""
+        return self.folder / manifests.GRAPH_FILE
+
+    def variant(self) -> Variant:
+        """As the policy sees it.
+
+        Untrained weights are ranked by what was published for their architecture, and marked so; weights of unknown
+        accuracy are not ranked.
+        """
+        accuracy, trained = self.manifest.accuracy, self.manifest.weights.kind is not WeightsKind.UNTRAINED
+        rank, source = accuracy.top1, _SOURCES[accuracy.source]
+        if not trained and self.manifest.architecture.published_top1 is not None:
+            rank, source = self.manifest.architecture.published_top1, AccuracySource.ARCHITECTURE
+        return Variant(self.manifest.name, self.manifest.version, rank, source, trained)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreScan:
+    """What a store holds."""
+
+    entries: tuple[StoredVariant, ...]
+    """The newest intact version of each variant, by name."""
+    refused: tuple[RefusedVariant, ...]
+
+
+_SOURCES = {
+    ManifestSource.MEASURED: AccuracySource.MEASURED,
+    ManifestSource.PUBLISHED: AccuracySource.PUBLISHED,
+    ManifestSource.NONE: AccuracySource.NONE,
+}
+
+
+def scan(store_dir: Path, *, threads: int = 2) -> StoreScan:
+    """Check every version in the store. Raises `StoreError` when there is nothing to check."""
+    folders = sorted(_version_folders(store_dir)) if store_dir.is_dir() else []
+    if not folders:
+        raise StoreError(f"no variants in {store_dir}; `effserve build` or `effserve pull` puts some there")
+    with ThreadPoolExecutor(threads) as pool:
+        checked = list(pool.map(_check, folders))
+    intact = [entry for entry in checked if isinstance(entry, StoredVariant)]
+    newest = {entry.manifest.name: entry for entry in sorted(intact, key=lambda e: e.manifest.version)}
+    refused = tuple(entry for entry in checked if isinstance(entry, RefusedVariant))
+    return StoreScan(tuple(newest[name] for name in sorted(newest)), refused)
+
+
+def _version_folders(store_dir: Path) -> Iterable[Path]:
+    """`<name>/<version>`; hidden and half-written folders are not versions."""
+    for variant in store_dir.iterdir():
+        if variant.is_dir() and not variant.name.startswith("."):
+            yield from (v for v in variant.iterdir() if v.is_dir() and not v.name.startswith("."))
+
+
+def _check(folder: Path) -> StoredVariant | RefusedVariant:
+    try:
+        return _intact(folder)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "file"
+        reason = f"manifest.json is not valid: {where}: {first['msg']}"
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+    return RefusedVariant(folder.parent.name, folder.name, reason)
+
+
+def _intact(folder: Path) -> StoredVariant:
+    manifest = manifests.read(folder)
+    if (manifest.name, str(manifest.version)) != (folder.parent.name, folder.name):
+        raise ValueError(f"the manifest is for {manifest.name} version {manifest.version}")
+    _match(folder / manifests.GRAPH_FILE, manifest.graph_sha256)
+    _match(folder / manifests.LABELS_FILE, manifest.labels.sha256)
+    labels = read_labels(folder / manifests.LABELS_FILE)
+    if len(labels) != manifest.labels.classes:
+        raise ValueError(
+            f"{manifests.LABELS_FILE} has {len(labels)} classes, the manifest says {manifest.labels.classes}"
+        )
+    return StoredVariant(manifest, folder, labels)
+
+
+def _match(path: Path, sha256: str) -> None:
+    if not path.is_file():
+        raise ValueError(f"{path.name} is missing")
+    if manifests.sha256_of(path) != sha256:
+        raise ValueError(f"{path.name} is damaged or was changed: its checksum is not the manifest's")
+
+
+def read_labels(path: Path) -> tuple[Label, ...]:
+    """Classes in output order from `index <tab> WordNet id <tab> words` lines. Raises `ValueError`, `OSError`."""
+    labels = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
+        parts = line.split("\t")
+        if len(parts) != 3 or parts[0] != str(number):
+            raise ValueError(f"{path.name} line {number + 1} is not `{number} <tab> WordNet id <tab> words`")
+        labels.append(Label(parts[1], parts[2]))
+    return tuple(labels)
