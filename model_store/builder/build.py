@@ -10,7 +10,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 
-from model_store.builder.count import Counts, count
+from model_store.builder.count import Counts, count, dimensions
 from model_store.builder.fold import State, fold
 from model_store.builder.network import EfficientNet, trace
 from model_store.builder.spec import Spec
@@ -33,7 +33,7 @@ class Normalisation:
 def state_shapes(spec: Spec, classes: int) -> dict[str, tuple[int, ...]]:
     """Every tensor a checkpoint must have, with its shape. timm's `num_batches_tracked` counters are not needed."""
     network = _network(spec, classes, Normalisation(), spec.resolution, folded=False)
-    return {name: tuple(int(d) for d in p.shape or ()) for name, p in network.named_parameters()}
+    return {name: dimensions(parameter.shape or ir.Shape([])) for name, parameter in network.named_parameters()}
 
 
 def counts(spec: Spec, classes: int, size: int | None = None) -> Counts:

@@ -33,11 +33,18 @@ def _macs(node: ir.Node) -> int:
     weight, output = node.inputs[1], node.outputs[0]
     if weight is None or weight.shape is None or output.shape is None:
         raise ValueError(f"no shape for {node.op_type} {node.name}")
-    reach = math.prod(int(d) for d in list(weight.shape)[1:])
-    return math.prod(int(d) for d in list(output.shape)[1:]) * reach
+    return math.prod(dimensions(output.shape)[1:]) * math.prod(dimensions(weight.shape)[1:])
 
 
 def _elements(value: ir.Value) -> int:
     if value.shape is None:
         raise ValueError(f"no shape for {value.name}")
-    return math.prod(int(d) for d in value.shape)
+    return math.prod(dimensions(value.shape))
+
+
+def dimensions(shape: ir.Shape) -> tuple[int, ...]:
+    """Sizes along each axis, with 1 for the symbolic batch. Raises `ValueError` for any other unknown size."""
+    sizes = [1 if str(size) == "N" else size for size in shape]
+    if not all(isinstance(size, int) for size in sizes):
+        raise ValueError(f"shape {shape} is not known")
+    return tuple(size for size in sizes if isinstance(size, int))

@@ -179,40 +179,43 @@ class MBConv(nn.Module):
     def __init__(self, spec: Spec, block: Block, size: int, *, folded: bool) -> None:
         super().__init__()
         mid, bias = block.mid_channels, folded and spec.norm == "batch"
-        self._block, count = block, 1
-        self.expansion: tuple[Conv, NormActivation] | None = None
+        self._has_skip, first = block.has_skip, 1
+        # Parts are kept in tuples by role, next to their attribute, which is their name in a checkpoint.
+        self._expansion: tuple[Conv, NormActivation] | None = None
         if block.expands:
             self.conv_pw = Conv(block.in_channels, mid, bias=bias)
             self.bn1 = NormActivation(spec, mid, size, folded=folded, site="dense")
-            self.expansion, count = (self.conv_pw, self.bn1), 2
-        self.conv_dw = Conv(
-            mid, mid, block.kernel,
-            size=size, stride=block.stride, groups=block.groups, padding=spec.padding, bias=bias,
-        )  # fmt: skip
+            self._expansion, first = (self.conv_pw, self.bn1), 2
+        shape = {"size": size, "stride": block.stride, "groups": block.groups}
+        self.conv_dw = Conv(mid, mid, block.kernel, **shape, padding=spec.padding, bias=bias)
         self.out_size = self.conv_dw.out_size
-        self.spatial_norm = NormActivation(spec, mid, self.out_size, folded=folded, site="spatial")
+        norm = NormActivation(spec, mid, self.out_size, folded=folded, site="spatial")
+        setattr(self, f"bn{first}", norm)
+        self._spatial = (self.conv_dw, norm)
         self.se = SqueezeExcite(mid, block.se_channels)
-        self.projection = Conv(mid, block.out_channels, bias=bias)
-        self.projection_norm = Norm(spec, block.out_channels, self.out_size, folded=folded, bias=spec.norm != "proxy")
-        self._rename({"spatial_norm": f"bn{count}", "projection_norm": f"bn{count + 1}",
-                      "projection": "conv_pwl" if block.expands else "conv_pw"})  # fmt: skip
+        self._project(spec, block, first, folded=folded)
 
-    def _rename(self, names: dict[str, str]) -> None:
-        """Give parts that play the same role in both kinds of block their names in a checkpoint."""
-        for role, name in names.items():
-            part = self._modules.pop(role)
-            part._set_name(name)
-            self._modules[name] = part
+    def _project(self, spec: Spec, block: Block, first: int, *, folded: bool) -> None:
+        bias = folded and spec.norm == "batch"
+        conv = Conv(block.mid_channels, block.out_channels, bias=bias)
+        norm = Norm(spec, block.out_channels, self.out_size, folded=folded, bias=spec.norm != "proxy")
+        setattr(self, "conv_pwl" if block.expands else "conv_pw", conv)
+        setattr(self, f"bn{first + 1}", norm)
+        self._projection = (conv, norm)
 
     def forward(self, op: OpBuilder, x: ir.Value) -> ir.Value:
         h = x
-        if self.expansion is not None:
-            convolution, norm = self.expansion
-            h = norm(op, convolution(op, h))
-        h = self.spatial_norm(op, self.conv_dw(op, h))
-        h = self.se(op, h, self.spatial_norm.scale)
-        h = self.projection_norm(op, self.projection(op, h))
-        return op.Add(h, x) if self._block.has_skip else h
+        if self._expansion is not None:
+            h = _apply(op, self._expansion, h)
+        h = _apply(op, self._spatial, h)
+        h = self.se(op, h, self._spatial[1].scale)
+        h = _apply(op, self._projection, h)
+        return op.Add(h, x) if self._has_skip else h
+
+
+def _apply(op: OpBuilder, parts: tuple[Conv, Norm], x: ir.Value) -> ir.Value:
+    convolution, norm = parts
+    return norm(op, convolution(op, x))
 
 
 class Stages(nn.Module):
