@@ -34,6 +34,8 @@ class Health:
     variants: int
     refused: tuple[RefusedVariant, ...]
     statistics: SchedulerStatistics
+    slowdown: float
+    """How much slower the machine runs now than at calibration."""
 
 
 class Dataplane:
@@ -114,7 +116,9 @@ class Dataplane:
     def health(self) -> Health:
         """Readiness, refused store entries and live counts."""
         statistics = self._scheduler.statistics(self._clock())
-        return Health(self.ready, self.draining, len(self._entries), self._refused, statistics)
+        return Health(
+            self.ready, self.draining, len(self._entries), self._refused, statistics, self._scheduler.latency.slowdown
+        )
 
     def _job(self, question: Question, header: ImageHeader) -> Job:
         decode_s = self._scheduler.latency.expected_decode_s(header)

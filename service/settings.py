@@ -1,0 +1,304 @@
+"""Every setting, in groups, with its meaning, unit and the reason for its default.
+
+Built once from flags, environment, file and defaults (in that order of precedence), frozen, and passed down as plain
+values: only the command line and the composition root read this module. `docs/settings.md` is checked against it.
+
+Environment: `EFFSERVE_<GROUP>_<NAME>`, for example `EFFSERVE_HTTP_PORT=8080`. File: TOML, one table a group.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from service.core.values import Mode
+from service.pipeline.session import ExecutionProvider
+
+PREFIX = "EFFSERVE_"
+NOT_SETTINGS = frozenset({"EFFSERVE_CONFIG", "EFFSERVE_URL"})
+"""Read by the command line itself."""
+
+Overrides = Mapping[str, Mapping[str, Any]]
+
+
+class SettingsError(Exception):
+    """A setting that is unknown or has a value it cannot have. The message is one line that names it."""
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _data_home() -> Path:
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "effserve"
+
+
+def _cache_home() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "effserve"
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    AUTO = "auto"
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class LogLevel(StrEnum):
+    """The least severe lines that are written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Http(_Group):
+    """The HTTP edge."""
+
+    host: str = Field(
+        "127.0.0.1",
+        description="Address to listen on. Loopback, because the service has no authentication of its own; "
+        "`0.0.0.0` opens it to the network.",
+    )
+    port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 lets the system choose one.")
+    keep_alive_s: float = Field(
+        75.0, gt=0, description="Idle seconds after which a connection is closed; longer than most load balancers'."
+    )
+
+
+class Grpc(_Group):
+    """The gRPC edge."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on; see `http.host`.")
+    port: int = Field(9000, ge=0, le=65535, description="TCP port; 0 lets the system choose one.")
+    reflection: bool = Field(True, description="Whether clients such as grpcurl may list the services.")
+
+
+class Store(_Group):
+    """The model store."""
+
+    dir: Path = Field(
+        default_factory=lambda: _data_home() / "store",
+        description="Folder with `<variant>/<version>/model.onnx`. Default: `$XDG_DATA_HOME/effserve/store`, "
+        "or `~/.local/share/effserve/store`.",
+    )
+
+
+class Routing(_Group):
+    """How a budget becomes a variant."""
+
+    default_budget_ms: float = Field(
+        100.0, gt=0, allow_inf_nan=False, description="Budget of a request that names none, in milliseconds."
+    )
+    default_mode: Mode = Field(
+        Mode.BEST_EFFORT,
+        description="What a request gets that no variant fits: `best_effort` answers late, `strict` refuses.",
+    )
+    route_untrained: bool = Field(
+        False,
+        description="Let budgets choose seeded weights, ranked by what was published for their architecture. "
+        "For capacity planning: predictions mean nothing, and each answer says so.",
+    )
+    miss_rate: float = Field(
+        0.01, gt=0, lt=0.5, description="Share of runs that may exceed the predicted tail: 0.01 plans with the p99."
+    )
+    utilisation: float = Field(
+        0.97, gt=0, le=1, description="Share of the lanes' time that planning for waiting requests may use."
+    )
+    arrival_reserve: float = Field(
+        1.25, ge=0, le=10, description="Factor on the work expected from future arrivals at the present rate."
+    )
+
+
+class Lanes(_Group):
+    """Threads that decode and run."""
+
+    count: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="Requests in work at the same time. None: usable cores ÷ `lanes.threads`; usable means affinity "
+        "and cgroup quota, not what the machine has.",
+    )
+    threads: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="Intra-op threads of one run. 1 gives the highest throughput; all cores the lowest latency.",
+    )
+    provider: ExecutionProvider = Field(
+        ExecutionProvider.CPU, description="ONNX Runtime execution provider; others than `cpu` need their build of it."
+    )
+
+
+class Limits(_Group):
+    """What is refused."""
+
+    image_bytes: int = Field(
+        20_000_000, ge=1_000, description="Largest encoded image, the same for both protocols (413 beyond)."
+    )
+    pixels: int = Field(
+        50_000_000,
+        ge=1,
+        description="Most pixels an image header may announce (413 beyond); 150 MB a lane when decoded.",
+    )
+    backlog_ms: float = Field(
+        2_000.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Predicted work waiting for each lane above which requests are refused (503), in milliseconds.",
+    )
+
+
+class Calibration(_Group):
+    """Measuring latencies at start-up."""
+
+    dir: Path | None = Field(
+        default_factory=_cache_home,
+        description="Folder for measurements, by CPU and runtime version, so that the next start is quick. "
+        "Default: `$XDG_CACHE_HOME/effserve`, or `~/.cache/effserve`.",
+    )
+    reuse: bool = Field(True, description="Whether earlier measurements are used; false measures at each start.")
+    seconds_per_variant: float = Field(
+        0.5, gt=0, le=60, description="Time to spend on each variant, in seconds; at least three runs are made."
+    )
+
+
+class Drain(_Group):
+    """Shutting down on SIGTERM."""
+
+    grace_s: float = Field(
+        2.0,
+        ge=0,
+        le=600,
+        description="Seconds of normal service after readiness went off, so that load balancers can look away.",
+    )
+    timeout_s: float = Field(
+        30.0, gt=0, le=3600, description="Longest wait for requests in hand, in seconds; what still runs is cut then."
+    )
+
+
+class Log(_Group):
+    """What is written to standard output."""
+
+    level: LogLevel = Field(LogLevel.INFO, description="Least severe lines: `debug`, `info`, `warning`, `error`.")
+    format: LogFormat = Field(LogFormat.AUTO, description="`json`, `console`, or `auto`: console on a terminal.")
+    requests: bool = Field(True, description="One line for each request.")
+
+
+class Settings(BaseSettings):
+    """All groups."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="_", env_nested_max_split=1, extra="forbid", frozen=True
+    )
+
+    http: Http = Field(default_factory=Http)
+    grpc: Grpc = Field(default_factory=Grpc)
+    store: Store = Field(default_factory=Store)
+    routing: Routing = Field(default_factory=Routing)
+    lanes: Lanes = Field(default_factory=Lanes)
+    limits: Limits = Field(default_factory=Limits)
+    calibration: Calibration = Field(default_factory=Calibration)
+    drain: Drain = Field(default_factory=Drain)
+    log: Log = Field(default_factory=Log)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment over what `load` passes in (the file's content); flags are merged above both by `load`."""
+        return (env_settings, init_settings)
+
+
+def load(config: Path | None = None, overrides: Overrides | None = None) -> Settings:
+    """Settings from flags (`overrides`), then environment, then the TOML file, then defaults.
+
+    Raises `SettingsError` for a file that cannot be read, a name that is not a setting, or a value out of range.
+    """
+    content = _file(config) if config is not None else {}
+    _known(((name, f"{PREFIX}{name}".upper()) for name in _environment()), "environment variable")
+    _known(
+        ((_env_name(g, n), f"{g}.{n}") for g, values in content.items() for n in _table(config, g, values)), "setting"
+    )
+    try:
+        below = Settings(**content)
+    except ValidationError as error:
+        raise SettingsError(_one_line(error)) from error
+    return below.model_copy(update={group: _with(below, group, given) for group, given in (overrides or {}).items()})
+
+
+def _with(below: Settings, group: str, given: Mapping[str, Any]) -> _Group:
+    """A validated copy of a group with some values changed."""
+    lower: _Group = getattr(below, group)
+    try:
+        return type(lower).model_validate(dict(lower) | dict(given))
+    except ValidationError as error:
+        raise SettingsError(_one_line(error, group)) from error
+
+
+def groups() -> dict[str, type[BaseModel]]:
+    """The groups by name."""
+    return {name: cast("type[BaseModel]", field.annotation) for name, field in Settings.model_fields.items()}
+
+
+def names() -> list[str]:
+    """Every setting as `group.name`."""
+    return [f"{group}.{name}" for group, model in groups().items() for name in model.model_fields]
+
+
+def _env_name(group: str, name: str) -> str:
+    return f"{group}_{name}".lower()
+
+
+def _environment() -> list[str]:
+    """Names after the prefix, in lower case."""
+    set_here = (name.upper() for name in os.environ)
+    return [n.removeprefix(PREFIX).lower() for n in set_here if n.startswith(PREFIX) and n not in NOT_SETTINGS]
+
+
+def _known(given: Iterable[tuple[str, str]], what: str) -> None:
+    known = [name.replace(".", "_") for name in names()]
+    for key, shown in given:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, 1)
+            hint = f"; did you mean {_like(shown, close[0])}?" if close else ""
+            raise SettingsError(f"{shown} is not a known {what}{hint}")
+
+
+def _like(shown: str, key: str) -> str:
+    """The known name in the form the wrong one was written in."""
+    return f"{PREFIX}{key}".upper() if shown.startswith(PREFIX) else key.replace("_", ".", 1)
+
+
+def _file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read the settings file {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise SettingsError(f"the settings file {path} is not TOML: {error}") from error
+
+
+def _table(path: Path | None, group: str, values: object) -> Iterable[str]:
+    if not isinstance(values, dict):
+        raise SettingsError(f"{group} in {path} is not a table; settings stand in tables such as [http]")
+    return values
+
+
+def _one_line(error: ValidationError, *groups: str) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, (*groups, *first['loc'])))}: {first['msg']}, got {first['input']!r}"
