@@ -22,8 +22,13 @@ from service.core.events import (
 )
 
 
-def configure(*, level: str, json: bool, stream: TextIO | None = None) -> None:
-    """Set up structlog for the process. `level` is a name such as `info`; lines go to standard output."""
+def configure(*, level: str, json: bool | None, stream: TextIO | None = None) -> None:
+    """Set up structlog for the process. `level` is a name such as `info`; lines go to standard output.
+
+    `json` None: JSON unless standard output is a terminal.
+    """
+    terminal = sys.stdout.isatty()
+    json = not terminal if json is None else json
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -32,7 +37,7 @@ def configure(*, level: str, json: bool, stream: TextIO | None = None) -> None:
     rendered: list[Processor] = (
         [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
         if json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())]
+        else [structlog.dev.ConsoleRenderer(colors=terminal)]
     )
     structlog.configure(
         processors=[*shared, *rendered],
@@ -57,7 +62,7 @@ class Logs:
             case RequestFailed():
                 self._failed(event)
             case VariantLoaded():
-                self._log.info(
+                self._log.debug(
                     "variant loaded", variant=event.name, version=event.version, load_s=round(event.load_s, 3)
                 )
             case VariantRefused():

@@ -1,0 +1,89 @@
+# The two commands of a fresh machine are `make run` and `make test`. Everything else is for those who work here.
+# Needs: Linux, CPython >= 3.11, make, a package registry. Nothing is installed outside this folder.
+
+PYTHON ?= python3
+STORE ?= .store
+# What `make run` serves: every plain level, and the G16 levels (Proxy Norm) that are quick to load.
+VARIANTS ?= b0 b1 b2 b3 b4 b5 b6 b7 b0-g16 b1-g16 b2-g16 b3-g16
+SERVE_FLAGS ?= --route-untrained
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+PARITY := .venv-parity
+SOURCES := service model_store tests proto benchmarks
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.PHONY: run
+run: $(VENV)/run.stamp ## environment, model store, server on HTTP 8000 and gRPC 9000
+	@$(BIN)/effserve build $(VARIANTS) --store $(STORE) --quiet
+	@exec $(BIN)/effserve serve --store $(STORE) $(SERVE_FLAGS)
+
+.PHONY: test
+test: lint types imports check unit ## lint, types, import contracts, drift checks, tests
+
+.PHONY: lint
+lint: $(VENV)/dev.stamp ## ruff: format and rules
+	$(BIN)/ruff format --check --quiet $(SOURCES)
+	$(BIN)/ruff check --quiet $(SOURCES)
+
+.PHONY: types
+types: $(VENV)/dev.stamp ## mypy --strict
+	$(BIN)/mypy
+
+.PHONY: imports
+imports: $(VENV)/dev.stamp ## who may import whom; dependencies that are missing or unused
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+
+.PHONY: check
+check: $(VENV)/dev.stamp ## committed stubs and generated pages match their sources
+	$(BIN)/python proto/generate.py --check
+
+.PHONY: unit
+unit: $(VENV)/dev.stamp ## the tests, and branch coverage of the core
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage report
+
+.PHONY: wire
+wire: $(VENV)/dev.stamp ## regenerate the gRPC stubs
+	$(BIN)/python proto/generate.py
+
+.PHONY: bench
+bench: $(VENV)/dev.stamp ## the figures of the README, on this machine
+	$(BIN)/python -m benchmarks.figures --store $(STORE)
+
+.PHONY: lock
+lock: ## write requirements/*.txt anew from pyproject.toml
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install --disable-pip-version-check --quiet uv
+	.venv-lock/bin/uv pip compile $(LOCK) -o requirements/serve.txt pyproject.toml
+	.venv-lock/bin/uv pip compile $(LOCK) --extra build --group install -o requirements/run.txt pyproject.toml
+	.venv-lock/bin/uv pip compile $(LOCK) --extra build --group dev -o requirements/dev.txt pyproject.toml
+LOCK := --quiet --universal --generate-hashes --python-version 3.11 --no-annotate --no-header
+
+.PHONY: clean
+clean: ## remove everything that was made
+	rm -rf $(VENV) .venv-parity .venv-lock $(STORE) .*_cache .coverage .hypothesis
+
+# pip without a progress bar is silent for a minute; say what happens.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "effserve needs CPython >= 3.11, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: requirements/run.txt pyproject.toml | $(BIN)/python
+	@echo "installing the locked dependencies (about a minute, once) ..."
+	@$(BIN)/pip install --disable-pip-version-check --progress-bar on -q --require-hashes -r requirements/run.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt pyproject.toml | $(BIN)/python
+	@echo "installing the locked dependencies (about a minute, once) ..."
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@ $(VENV)/run.stamp

@@ -1,0 +1,208 @@
+"""The composition root: settings in, a running service out. The only module that knows every part.
+
+Start: check the ports, load and measure the variants, compose, listen, ready. Stop, on SIGTERM or SIGINT: readiness
+off, serve on for a grace period so that load balancers and keep-alive clients can leave, accept nothing new, finish
+what is in hand on both protocols, end the lanes. No request that was accepted is lost. A second signal cuts the grace
+period short.
+"""
+
+import asyncio
+import gc
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+
+import uvloop
+
+from service.core.events import Fanout, LifecycleChanged, Observer
+from service.core.latency import Calibration, LatencyModel
+from service.core.policy import BudgetPolicy
+from service.core.scheduler import Scheduler
+from service.dataplane import Dataplane
+from service.edges.grpc.server import GrpcServer
+from service.edges.http.app import Scrape, create_http_app
+from service.edges.http.server import HttpServer
+from service.edges.questions import Defaults
+from service.pipeline.cpus import usable_cores
+from service.pipeline.executor import Executor
+from service.pipeline.lanes import Lanes, ThreadLane
+from service.pipeline.session import SessionOptions
+from service.settings import LogFormat, Settings
+from service.startup import Announce, Loaded, StartupError, check_port, load, measure, steps, writable
+from service.telemetry import logs
+from service.telemetry.metrics import Metrics
+
+Clock = Callable[[], float]
+
+
+Progress = Callable[[int], AbstractContextManager[Announce]]
+"""Number of steps → a display that is told what each one is."""
+
+
+@contextmanager
+def _silent(_: int) -> Iterator[Announce]:
+    yield lambda _: None
+
+
+def run(settings: Settings, progress: Progress = _silent) -> None:
+    """Serve until a signal comes. Raises `StartupError`."""
+    configure_logs(settings)
+    check_port(settings.http.host, settings.http.port)
+    check_port(settings.grpc.host, settings.grpc.port)
+    metrics = Metrics()
+    observer = Fanout(metrics, logs.Logs(requests=settings.log.requests))
+    observer.observe(LifecycleChanged("starting"))
+    with progress(steps(settings.store.dir)) as begin:
+        prepared = prepare(settings, observer, begin)
+    # What start-up made lives for ever: keep the garbage collector from walking it again and again.
+    gc.collect()
+    gc.freeze()
+    uvloop.run(_serve(settings, prepared, observer, metrics))
+
+
+def configure_logs(settings: Settings) -> None:
+    """Set up the process's log lines."""
+    json = {LogFormat.JSON: True, LogFormat.CONSOLE: False, LogFormat.AUTO: None}[settings.log.format]
+    logs.configure(level=settings.log.level, json=json)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Warm sessions, what they cost, and the rule that chooses among them."""
+
+    loaded: Loaded
+    calibration: Calibration
+    policy: BudgetPolicy
+    lanes: int
+
+
+def prepare(settings: Settings, observer: Observer, announce: Announce = lambda _: None) -> Prepared:
+    """Load and measure what the store holds. Raises `StartupError`."""
+    options = SessionOptions(settings.lanes.provider, settings.lanes.threads)
+    lanes = settings.lanes.count or max(usable_cores() // settings.lanes.threads, 1)
+    loaded = load(settings.store.dir, options, observer, announce)
+    policy = _policy(settings, loaded)
+    calibration = measure(
+        loaded,
+        options=options,
+        lanes=lanes,
+        folder=writable(settings.calibration.dir) if settings.calibration.reuse else None,
+        seconds_per_variant=settings.calibration.seconds_per_variant,
+        announce=announce,
+    )
+    return Prepared(loaded, calibration, policy, lanes)
+
+
+def _policy(settings: Settings, loaded: Loaded) -> BudgetPolicy:
+    routing = settings.routing
+    policy = BudgetPolicy(
+        tuple(entry.variant() for entry in loaded.entries.values()),
+        route_untrained=routing.route_untrained,
+        utilisation=routing.utilisation,
+        arrival_reserve=routing.arrival_reserve,
+        backlog_limit_s=settings.limits.backlog_ms / 1e3,
+    )
+    if not policy.routed():
+        raise StartupError(
+            "no variant in the store has weights of known accuracy, so no budget can be answered; fetch some with "
+            "`effserve pull`, or pass --route-untrained to plan capacity with meaningless predictions"
+        )
+    return policy
+
+
+async def _serve(settings: Settings, prepared: Prepared, observer: Observer, metrics: Metrics) -> None:
+    clock = time.monotonic
+    stop = _signals()
+    dataplane, lanes = compose(settings, prepared, observer, clock)
+    metrics.watch(dataplane.health, dataplane.variants)
+    http, grpc = _edges(settings, dataplane, _scrape(metrics), clock)
+    try:
+        ports = http.bind(settings.http.host, settings.http.port), grpc.bind(settings.grpc.host, settings.grpc.port)
+    except OSError as error:
+        raise StartupError(f"a port was taken while the variants were loading: {error.strerror}") from error
+    await http.start()
+    await grpc.start()
+    dataplane.ready = True
+    await grpc.set_serving(True)
+    observer.observe(LifecycleChanged("ready", _where(settings, *ports, dataplane)))
+    await stop.wait()
+    await _drain(settings, dataplane, http, grpc, stop, observer)
+    await asyncio.to_thread(lanes.close)
+    observer.observe(LifecycleChanged("stopped"))
+
+
+def compose(settings: Settings, prepared: Prepared, observer: Observer, clock: Clock) -> tuple[Dataplane, Lanes]:
+    """Queue, lanes and dataplane over warm sessions. Call it inside the event loop that is to own them."""
+    latency = LatencyModel(prepared.calibration, miss_rate=settings.routing.miss_rate)
+    scheduler = Scheduler(policy=prepared.policy, latency=latency, lanes=prepared.lanes)
+    execute = Executor(prepared.loaded.runners, clock)
+    loop = asyncio.get_running_loop()
+    lanes = Lanes(scheduler, [ThreadLane(n, execute, loop) for n in range(prepared.lanes)], clock)
+    dataplane = Dataplane(
+        entries=prepared.loaded.entries,
+        refused=prepared.loaded.refused,
+        policy=prepared.policy,
+        scheduler=scheduler,
+        lanes=lanes,
+        observer=observer,
+        clock=clock,
+        max_pixels=settings.limits.pixels,
+    )
+    return dataplane, lanes
+
+
+def _edges(settings: Settings, dataplane: Dataplane, scrape: Scrape, clock: Clock) -> tuple[HttpServer, GrpcServer]:
+    defaults = Defaults(settings.routing.default_budget_ms, settings.routing.default_mode)
+    image_bytes = settings.limits.image_bytes
+    app = create_http_app(dataplane, clock=clock, defaults=defaults, image_bytes=image_bytes, scrape=scrape)
+    timeout_s, keep_alive_s = settings.drain.timeout_s, settings.http.keep_alive_s
+    http = HttpServer(app, clock=clock, keep_alive_s=keep_alive_s, timeout_s=timeout_s)
+    grpc = GrpcServer(
+        dataplane, clock=clock, defaults=defaults, image_bytes=image_bytes, reflection=settings.grpc.reflection
+    )
+    return http, grpc
+
+
+async def _drain(
+    settings: Settings,
+    dataplane: Dataplane,
+    http: HttpServer,
+    grpc: GrpcServer,
+    stop: asyncio.Event,
+    observer: Observer,
+) -> None:
+    dataplane.ready, dataplane.draining = False, True
+    await grpc.set_serving(False)
+    observer.observe(LifecycleChanged("draining", f"grace period of {settings.drain.grace_s:g} s"))
+    stop.clear()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), settings.drain.grace_s)
+    await asyncio.gather(http.stop(), grpc.stop(settings.drain.timeout_s))
+
+
+def _signals() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+def _scrape(metrics: Metrics) -> Scrape:
+    async def scrape(accept: str) -> tuple[bytes, str]:
+        # The snapshot belongs to this loop; formatting it takes milliseconds, which requests must not wait for.
+        metrics.refresh()
+        return await asyncio.to_thread(metrics.exposition, accept)
+
+    return scrape
+
+
+def _where(settings: Settings, http_port: int, grpc_port: int, dataplane: Dataplane) -> str:
+    http, grpc = (f"[{host}]" if ":" in host else host for host in (settings.http.host, settings.grpc.host))
+    health = dataplane.health()
+    return (
+        f"http://{http}:{http_port} and grpc://{grpc}:{grpc_port}, {health.variants} variants "
+        f"({len(health.refused)} refused), {health.statistics.lanes} lanes"
+    )

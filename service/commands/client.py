@@ -1,0 +1,119 @@
+"""The client commands: classify, plan and variants against a running server, over HTTP."""
+
+import mimetypes
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from service.commands.console import fail, out, print_json, print_table
+
+TIMEOUT_S = 60.0
+
+
+def classify(files: list[Path], *, url: str, params: dict[str, Any], as_json: bool) -> None:
+    """Send each file; print one block (or JSON document) a file. Fails on the first error answer."""
+    with _client(url) as client:
+        for path in files:
+            answer = _checked(partial(client.post, "/classify", **_upload(path), params=params))
+            print_json(answer) if as_json else _show_answer(path, answer)
+
+
+def plan(*, url: str, params: dict[str, Any], as_json: bool) -> None:
+    """What a request would get now."""
+    with _client(url) as client:
+        answer = _checked(partial(client.get, "/plan", params=params))
+    if as_json:
+        print_json(answer)
+        return
+    decision = answer["decision"]
+    out.print(f"[bold]{decision['variant']}[/bold]  {decision['why']}", highlight=False)
+    rows = [_candidate_row(candidate) for candidate in decision["candidates"]]
+    columns = [("variant", "left"), ("top-1", "right"), ("mean", "right"), ("tail", "right"), ("verdict", "left")]
+    print_table("", columns, rows)
+
+
+def variants(*, url: str, as_json: bool) -> None:
+    """The live accuracy/latency/cost table."""
+    with _client(url) as client:
+        answer = _checked(partial(client.get, "/variants"))
+    if as_json:
+        print_json(answer)
+        return
+    columns = [
+        ("variant", "left"), ("px", "right"), ("params", "right"), ("MACs", "right"), ("top-1", "right"),
+        ("source", "left"), ("mean", "right"), ("tail", "right"), ("Pareto", "left"), ("routed", "left"),
+        ("answers", "right"),
+    ]  # fmt: skip
+    print_table("", columns, [_variant_row(row) for row in answer["variants"]])
+    for refused in answer.get("refused", []):
+        out.print(f"not served: {refused['name']} version {refused['version']}: {refused['reason']}", style="red")
+
+
+def _candidate_row(row: dict[str, Any]) -> list[str]:
+    verdict = row["verdict"].replace("_", " ")
+    return [row["variant"], _percent(row["top1"]), _ms(row["expected_ms"]), _ms(row["tail_ms"]), verdict]
+
+
+def _variant_row(row: dict[str, Any]) -> list[str]:
+    return [
+        row["name"],
+        str(row["input_size_px"]),
+        f"{row['params'] / 1e6:.1f}M",
+        f"{row['macs'] / 1e9:.2f}G",
+        _percent(row["accuracy"]["top1"]),
+        row["accuracy"]["source"] if row["trained"] else "untrained",
+        _ms(row["expected_ms"]),
+        _ms(row["tail_ms"]),
+        "yes" if row["pareto"] else "",
+        "yes" if row["routed"] else "",
+        str(row["answers"]),
+    ]
+
+
+def _show_answer(path: Path, answer: dict[str, Any]) -> None:
+    decision, timing, budget = answer["decision"], answer["timing_ms"], answer["budget"]
+    met = "[green]met[/green]" if budget["met"] else "[red]missed[/red]"
+    spent = f"{timing['total']:.1f} of {budget['requested_ms']:g} ms"
+    out.print(f"[bold]{path.name}[/bold]  {decision['variant']}  {spent}, {met}", highlight=False)
+    out.print(f"  {decision['why']}", style="dim", highlight=False)
+    for warning in answer["warnings"]:
+        out.print(f"  warning: {warning}", style="yellow", highlight=False)
+    for prediction in answer["predictions"]:
+        out.print(f"  {prediction['probability']:7.2%}  {prediction['label']}", highlight=False, markup=False)
+
+
+def _client(url: str) -> httpx.Client:
+    return httpx.Client(base_url=url, timeout=TIMEOUT_S)
+
+
+def _upload(path: Path) -> dict[str, Any]:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        fail(f"cannot read {path}: {error.strerror}")
+    guessed = mimetypes.guess_type(path.name)[0] or ""
+    media_type = guessed if guessed.startswith("image/") else "application/octet-stream"
+    return {"content": content, "headers": {"Content-Type": media_type}}
+
+
+def _checked(request: Callable[[], httpx.Response]) -> dict[str, Any]:
+    """The JSON of a good answer; anything else ends the command with one line."""
+    try:
+        response = request()
+    except httpx.HTTPError as error:
+        fail(f"no answer from the server ({error}); is `effserve serve` running, and is --url right?")
+    body = response.json() if "json" in response.headers.get("content-type", "") else {}
+    if response.is_success:
+        return dict(body)
+    return fail(f"{response.status_code} {body.get('title', response.reason_phrase)}: {body.get('detail', '')}")
+
+
+def _ms(value: float) -> str:
+    return f"{value:.1f} ms"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"

@@ -1,0 +1,27 @@
+"""The sentence that says why a variant was chosen; the same on both protocols and in `/plan`."""
+
+from service.core.values import Decision, Mode, Reason
+
+_SENTENCES = {
+    Reason.MOST_ACCURATE_THAT_FITS: "{name} is the most accurate variant whose tail latency, {tail:.1f} ms, "
+    "fits the {left:.1f} ms left",
+    Reason.NAMED_BY_REQUEST: "the request named {name}",
+    Reason.CHEAPEST_AT_MIN_ACCURACY: "{name} is the cheapest variant with the accuracy asked for",
+    Reason.PROTECTS_WAITING: "{name} leaves the waiting requests feasible; a more accurate variant would fit this "
+    "budget, but not theirs",
+    Reason.CHEAPEST_NONE_FITS: "no variant fits the {left:.1f} ms left; {name} is the cheapest",
+}
+
+
+def why(decision: Decision) -> str:
+    """One sentence without a full stop."""
+    left_ms = max(decision.remaining_s, 0.0) * 1e3
+    sentence = _SENTENCES[decision.reason].format(name=decision.variant.name, tail=decision.tail_s * 1e3, left=left_ms)
+    misses = not decision.fits and decision.reason is not Reason.CHEAPEST_NONE_FITS
+    late = f"; its tail latency, {decision.tail_s * 1e3:.1f} ms, does not fit the {left_ms:.1f} ms left"
+    return sentence + late if misses else sentence
+
+
+def refused(mode: Mode, decision: Decision) -> bool:
+    """Whether a real request would be refused rather than answered late."""
+    return mode is Mode.STRICT and not decision.fits

@@ -1,0 +1,292 @@
+"""The routes. Each converts a request, asks the dataplane, converts the answer; failures become problem details.
+
+`POST /classify` watches for the client going away while its image waits or runs: a request nobody reads any more
+leaves the queue.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Header, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi_swagger import patch_fastapi
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from service import __version__
+from service.core.errors import EffserveError, ErrorKind
+from service.core.messages import Answer, ClassifyRequest, Plan
+from service.core.values import Timing
+from service.dataplane import Dataplane
+from service.edges.http.body import read_image
+from service.edges.http.models import (
+    AnswerModel,
+    HealthModel,
+    PlanModel,
+    RefusedModel,
+    VariantModel,
+    VariantsModel,
+)
+from service.edges.http.openapi import UPLOAD, answers
+from service.edges.http.problems import describe, problem
+from service.edges.questions import (
+    MAX_BUDGET_MS,
+    ClassifyParameters,
+    Defaults,
+    PlanParameters,
+    invalid_parameter,
+    question,
+)
+from service.edges.request_ids import request_id
+
+PROTOCOL = "http"
+Scrape = Callable[[str], Awaitable[tuple[bytes, str]]]
+"""`Accept` header → metrics and their content type."""
+
+BudgetHeader = Annotated[
+    float | None,
+    Header(
+        alias="X-Latency-Budget-Ms",
+        gt=0,
+        le=MAX_BUDGET_MS,
+        allow_inf_nan=False,
+        description="The budget as a header; `budget_ms` in the query wins over it.",
+    ),
+]
+
+
+def create_http_app(
+    dataplane: Dataplane, *, clock: Callable[[], float], defaults: Defaults, image_bytes: int, scrape: Scrape
+) -> FastAPI:
+    """The application. `clock` is the one that deadlines are read on; `image_bytes` the largest image taken in."""
+    edge = _Edge(dataplane, clock, defaults, image_bytes, scrape)
+    app = FastAPI(
+        title="effserve",
+        version=__version__,
+        summary="The most accurate EfficientNet that a request's latency budget can buy.",
+        docs_url=None,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+    )
+    edge.add_routes(app)
+    patch_fastapi(app, redirect_from_root_to_docs=True)
+    app.add_exception_handler(EffserveError, edge.on_failure)
+    app.add_exception_handler(RequestValidationError, edge.on_failure)
+    app.add_exception_handler(HTTPException, edge.on_failure)
+    app.add_exception_handler(Exception, edge.on_defect)
+    return app
+
+
+class _Edge:
+    def __init__(
+        self,
+        dataplane: Dataplane,
+        clock: Callable[[], float],
+        defaults: Defaults,
+        image_bytes: int,
+        scrape: Scrape,
+    ) -> None:
+        self._dataplane = dataplane
+        self._clock = clock
+        self._defaults = defaults
+        self._image_bytes = image_bytes
+        self._scrape = scrape
+
+    def add_routes(self, app: FastAPI) -> None:
+        common: dict[str, Any] = {"response_model": None}
+        app.add_api_route(
+            "/classify",
+            self.classify,
+            methods=["POST"],
+            responses=answers(AnswerModel, *(kind for kind in ErrorKind if kind is not ErrorKind.NOT_FOUND)),
+            openapi_extra=UPLOAD,
+            **common,
+        )
+        app.add_api_route("/plan", self.plan, responses=answers(PlanModel, ErrorKind.INVALID_PARAMETER), **common)
+        app.add_api_route("/variants", self.variants, responses=answers(VariantsModel), **common)
+        app.add_api_route(
+            "/variants/{name}", self.variant, responses=answers(VariantModel, ErrorKind.UNKNOWN_VARIANT), **common
+        )
+        app.add_api_route("/healthz", self.healthz, responses=answers(HealthModel), **common)
+        app.add_api_route("/readyz", self.readyz, responses=answers(HealthModel), **common)
+        app.add_api_route("/metrics", self.metrics, **common)
+        app.add_api_route("/problems/{kind}", self.problem, **common)
+
+    async def classify(
+        self, request: Request, asked: Annotated[ClassifyParameters, Query()], budget: BudgetHeader = None
+    ) -> Response:
+        """Classify one image with the most accurate variant that the budget can still buy.
+
+        The image is the raw body (`image/*`), the multipart field `image`, or base64 in JSON: `{"image": "…"}`.
+        """
+        wanted = question(_with_header(asked, budget), self._started_s(request), self._defaults)
+        request.state.deadline = wanted.deadline
+        body = await read_image(request, limit_bytes=self._image_bytes)
+        request.state.reported = True
+        answer = await self._unless_gone(
+            request,
+            ClassifyRequest(body, wanted, _request_id(request), PROTOCOL, asked.top_k, asked.explain),
+        )
+        return self._response(AnswerModel.of(answer, explained=asked.explain).model_dump_json(), _headers(answer))
+
+    async def plan(
+        self, request: Request, asked: Annotated[PlanParameters, Query()], budget: BudgetHeader = None
+    ) -> Response:
+        """What a photo of 0.2 megapixels would get if it came now. Runs nothing."""
+        wanted = question(_with_header(asked, budget), self._started_s(request), self._defaults)
+        plan: Plan = self._dataplane.plan(wanted)
+        return self._response(PlanModel.of(plan, mode=wanted.mode).model_dump_json())
+
+    async def variants(self) -> Response:
+        """The live accuracy/latency/cost table, cheapest first, with the Pareto set marked."""
+        return self._response(VariantsModel.of(self._dataplane.variants(), self._dataplane.refused()).model_dump_json())
+
+    async def variant(self, name: str) -> Response:
+        """One line of the table."""
+        return self._response(VariantModel.of(self._dataplane.variant(name)).model_dump_json())
+
+    async def healthz(self) -> Response:
+        """Whether the process lives. Load does not change it."""
+        return self._response(self._health("draining" if self._dataplane.draining else "alive").model_dump_json())
+
+    async def readyz(self) -> Response:
+        """Whether traffic should come here: all sessions are warm and the service is not shutting down."""
+        ready = self._dataplane.ready
+        status = "ready" if ready else "draining" if self._dataplane.draining else "starting"
+        return self._response(self._health(status).model_dump_json(), status=200 if ready else 503)
+
+    async def metrics(self, request: Request) -> Response:
+        """Prometheus metrics."""
+        content, content_type = await self._scrape(request.headers.get("accept", ""))
+        return Response(content, media_type=content_type)
+
+    async def problem(self, kind: str) -> Response:
+        """What a kind of failure means; the `type` of every problem points here."""
+        if kind not in set(ErrorKind):
+            known = ", ".join(ErrorKind)
+            raise EffserveError(ErrorKind.NOT_FOUND, f"no kind of problem is called {kind[:64]!r}; there are {known}")
+        return JSONResponse(describe(ErrorKind(kind)))
+
+    async def on_failure(self, request: Request, error: Exception) -> Response:
+        """Any failure with a name → its problem; told to the observer unless the dataplane did."""
+        failure = _named(error)
+        identity = _request_id(request)
+        if not getattr(request.state, "reported", False):
+            self._dataplane.failed(
+                protocol=PROTOCOL,
+                request_id=identity,
+                error=failure,
+                deadline=getattr(request.state, "deadline", None),
+                started_s=self._started_s(request),
+            )
+        response = problem(failure, identity)
+        if isinstance(error, HTTPException) and error.headers:
+            response.headers.update(error.headers)
+        self._say_goodbye(response)
+        return response
+
+    async def on_defect(self, request: Request, error: Exception) -> Response:
+        """A failure nobody foresaw: the cause goes to the log, not to the client."""
+        failure = EffserveError(ErrorKind.INTERNAL, "the service failed; the log has the cause under the request id")
+        failure.__cause__ = error
+        return await self.on_failure(request, failure)
+
+    async def _unless_gone(self, request: Request, asked: ClassifyRequest) -> Answer:
+        """The answer; when the client goes away first, the work is cancelled. Raises what `classify` raises."""
+        work = asyncio.ensure_future(self._dataplane.classify(asked))
+        gone = asyncio.ensure_future(_left(request))
+        try:
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            # Also when this task itself is cancelled: neither may outlive it.
+            gone.cancel()
+            if not work.done():
+                work.cancel()
+        try:
+            return await work
+        except asyncio.CancelledError:
+            raise EffserveError(ErrorKind.CANCELLED, "the client went away") from None
+
+    def _started_s(self, request: Request) -> float:
+        """First byte, as the server noted it; other ASGI servers do not, so there it is now."""
+        if not hasattr(request.state, "started_s"):
+            request.state.started_s = self._clock()
+        started_s: float = request.state.started_s
+        return started_s
+
+    def _health(self, status: str) -> HealthModel:
+        health = self._dataplane.health()
+        now = health.statistics
+        return HealthModel(
+            status=status,
+            variants=health.variants,
+            refused=[RefusedModel(name=r.name, version=r.version, reason=r.reason) for r in health.refused],
+            waiting=now.waiting,
+            running=now.running,
+            lanes=now.lanes,
+            backlog_ms=round(now.backlog_s * 1e3, 3),
+        )
+
+    def _response(self, content: str, headers: dict[str, str] | None = None, status: int = 200) -> Response:
+        response = Response(content, status, headers, "application/json")
+        self._say_goodbye(response)
+        return response
+
+    def _say_goodbye(self, response: Response) -> None:
+        """While shutting down, clients are asked to open their next connection elsewhere."""
+        if self._dataplane.draining:
+            response.headers["Connection"] = "close"
+
+
+def _with_header(asked: PlanParameters, budget_ms: float | None) -> PlanParameters:
+    if asked.budget_ms is not None or budget_ms is None:
+        return asked
+    return asked.model_copy(update={"budget_ms": budget_ms})
+
+
+async def _left(request: Request) -> None:
+    """Returns when the client has closed its connection. The body has been read before."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _named(error: Exception) -> EffserveError:
+    """The named failure behind what FastAPI and Starlette raise."""
+    if isinstance(error, EffserveError):
+        return error
+    if isinstance(error, RequestValidationError):
+        return invalid_parameter(error.errors()[0])
+    if isinstance(error, HTTPException) and error.status_code == 404:
+        return EffserveError(ErrorKind.NOT_FOUND, "no such path; /docs lists those that are")
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        return EffserveError(ErrorKind.METHOD_NOT_ALLOWED, "the path exists, the method does not apply to it")
+    return EffserveError(ErrorKind.MALFORMED_REQUEST, str(getattr(error, "detail", error))[:200])
+
+
+def _request_id(request: Request) -> str:
+    if not hasattr(request.state, "request_id"):
+        request.state.request_id = request_id(request.headers.get("x-request-id"))
+    identity: str = request.state.request_id
+    return identity
+
+
+def _headers(answer: Answer) -> dict[str, str]:
+    return {
+        "X-Request-Id": answer.request_id,
+        "X-Model-Variant": answer.decision.variant.name,
+        "Server-Timing": server_timing(answer.timing),
+    }
+
+
+def server_timing(timing: Timing) -> str:
+    """The stages in the syntax of the `Server-Timing` header, in milliseconds."""
+    stages = {
+        "receive": timing.receive_s,
+        "queue": timing.queue_s,
+        "decode": timing.decode_s,
+        "inference": timing.inference_s,
+        "respond": timing.respond_s,
+        "total": timing.total_s,
+    }
+    return ", ".join(f"{stage};dur={seconds * 1e3:.3f}" for stage, seconds in stages.items())

@@ -1,0 +1,117 @@
+"""The body of `POST /classify` → the encoded image: raw, multipart field `image`, or base64 in JSON.
+
+The byte limit is enforced while the body streams in, before anything is parsed. Multipart parts stay in memory,
+because the limit already bounds them.
+"""
+
+import base64
+import binascii
+from collections.abc import AsyncGenerator
+
+from pydantic import ValidationError
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+
+from service.core.errors import EffserveError, ErrorKind
+from service.edges.http.models import ImageUpload
+
+ENVELOPE_BYTES = 65_536
+"""Room for what multipart and JSON put around an image."""
+RAW, MULTIPART, JSON = "raw", "multipart/form-data", "application/json"
+FIELD = "image"
+
+
+async def read_image(request: Request, *, limit_bytes: int) -> bytes:
+    """The encoded image of a request.
+
+    Raises `EffserveError`: UNSUPPORTED_MEDIA_TYPE, IMAGE_TOO_LARGE, MALFORMED_REQUEST, or CANCELLED when the client
+    leaves half-way.
+    """
+    form = _form(request)
+    if form == RAW:
+        return await _read(request, limit_bytes, limit_bytes)
+    if form == JSON:
+        image = _from_json(await _read(request, limit_bytes * 4 // 3 + ENVELOPE_BYTES, limit_bytes))
+    else:
+        image = await _from_multipart(request, await _read(request, limit_bytes + ENVELOPE_BYTES, limit_bytes))
+    if len(image) > limit_bytes:
+        raise _too_large(limit_bytes)
+    return image
+
+
+def _form(request: Request) -> str:
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        detail = f"content encoding {encoding[:40]!r} is not supported; images are compressed already"
+        raise EffserveError(ErrorKind.UNSUPPORTED_MEDIA_TYPE, detail)
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type in (MULTIPART, JSON):
+        return media_type
+    if media_type in ("", "application/octet-stream") or media_type.startswith("image/"):
+        return RAW
+    hint = " (what curl sends unless told: add -H 'Content-Type: image/jpeg')" if "urlencoded" in media_type else ""
+    detail = f"content type {media_type[:80]!r}{hint} is none of image/*, {MULTIPART}, {JSON}"
+    raise EffserveError(ErrorKind.UNSUPPORTED_MEDIA_TYPE, detail)
+
+
+async def _read(request: Request, limit_bytes: int, image_limit_bytes: int) -> bytes:
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit_bytes:
+        raise _too_large(image_limit_bytes)
+    chunks, total_bytes = [], 0
+    try:
+        async for chunk in request.stream():
+            total_bytes += len(chunk)
+            if total_bytes > limit_bytes:
+                raise _too_large(image_limit_bytes)
+            chunks.append(chunk)
+    except ClientDisconnect as error:
+        raise EffserveError(ErrorKind.CANCELLED, "the client went away before its image was whole") from error
+    return b"".join(chunks)
+
+
+def _from_json(body: bytes) -> bytes:
+    try:
+        upload = ImageUpload.model_validate_json(body)
+        return base64.b64decode("".join(upload.image.split()), validate=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the body"
+        detail = f'{where}: {first["msg"]}; JSON is {{"image": "<base64>"}}, parameters stand in the query'
+        raise EffserveError(ErrorKind.MALFORMED_REQUEST, detail) from None
+    except (binascii.Error, ValueError) as error:
+        raise EffserveError(ErrorKind.MALFORMED_REQUEST, f"image is not base64: {error}") from None
+
+
+async def _from_multipart(request: Request, body: bytes) -> bytes:
+    async def whole() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    parser = MultiPartParser(request.headers, whole(), max_files=1, max_fields=8)
+    parser.spool_max_size = len(body) + 1
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError, ValueError) as error:
+        reason = getattr(error, "message", None) or "it does not parse"
+        raise EffserveError(ErrorKind.MALFORMED_REQUEST, f"multipart: {reason}") from None
+    return await _field(form)
+
+
+async def _field(form: FormData) -> bytes:
+    extra = sorted(set(form) - {FIELD})
+    if extra:
+        detail = (
+            f"multipart: {extra[0][:40]!r} is not a field; the only one is {FIELD!r}, parameters stand in the query"
+        )
+        raise EffserveError(ErrorKind.MALFORMED_REQUEST, detail)
+    value = form.get(FIELD)
+    if isinstance(value, UploadFile):
+        return await value.read()
+    detail = f"multipart: field {FIELD!r} is missing or not a file (curl: -F {FIELD}=@photo.jpg)"
+    raise EffserveError(ErrorKind.MALFORMED_REQUEST, detail)
+
+
+def _too_large(limit_bytes: int) -> EffserveError:
+    detail = f"the image has more than {limit_bytes} bytes"
+    return EffserveError(ErrorKind.IMAGE_TOO_LARGE, detail, {"limit_bytes": limit_bytes})

@@ -1,0 +1,294 @@
+"""What HTTP answers look like. Each model is made from the value it shows; the OpenAPI page is made from the models.
+
+Times are milliseconds, accuracies fractions of 1.
+"""
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.core.messages import Answer, Plan, RefusedVariant, VariantRow
+from service.core.values import AccuracySource, Candidate, Decision, Mode, Reason, Verdict
+from service.edges import explain
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class PredictionModel(_Model):
+    """One class, most probable first."""
+
+    index: int
+    wnid: str
+    label: str
+    probability: float
+
+
+class CandidateModel(_Model):
+    """One variant as the decision saw it."""
+
+    variant: str
+    version: int
+    top1: float | None
+    top1_source: AccuracySource
+    expected_ms: float
+    tail_ms: float
+    verdict: Verdict
+
+    @classmethod
+    def of(cls, candidate: Candidate) -> Self:
+        """From the decision's row."""
+        variant = candidate.variant
+        return cls(
+            variant=variant.name,
+            version=variant.version,
+            top1=variant.rank_top1,
+            top1_source=variant.rank_source,
+            expected_ms=_ms(candidate.expected_s),
+            tail_ms=_ms(candidate.tail_s),
+            verdict=candidate.verdict,
+        )
+
+
+class DecisionModel(_Model):
+    """Which variant, what was expected of it, and why."""
+
+    variant: str
+    version: int
+    expected_top1: float | None
+    expected_top1_source: AccuracySource = Field(description="`architecture`: published, but not for these weights.")
+    trained: bool
+    expected_ms: float = Field(description="Mean decode + inference time.")
+    tail_ms: float = Field(description="Upper quantile of it: what had to fit.")
+    remaining_ms: float = Field(description="Budget left when the decision fell, less the reserve for the response.")
+    fits: bool
+    reason: Reason
+    why: str
+    candidates: list[CandidateModel] | None = Field(None, description="All variants, when `explain` is set.")
+
+    @classmethod
+    def of(cls, decision: Decision, *, explained: bool) -> Self:
+        """From the decision, with or without its candidates."""
+        variant = decision.variant
+        return cls(
+            variant=variant.name,
+            version=variant.version,
+            expected_top1=variant.rank_top1,
+            expected_top1_source=variant.rank_source,
+            trained=variant.trained,
+            expected_ms=_ms(decision.expected_s),
+            tail_ms=_ms(decision.tail_s),
+            remaining_ms=_ms(decision.remaining_s),
+            fits=decision.fits,
+            reason=decision.reason,
+            why=explain.why(decision),
+            candidates=[CandidateModel.of(c) for c in decision.candidates] if explained else None,
+        )
+
+
+class TimingModel(_Model):
+    """Where the time went; the stages add up to the total."""
+
+    receive: float
+    queue: float
+    decode: float
+    inference: float
+    respond: float
+    total: float
+
+
+class BudgetModel(_Model):
+    """The budget and what became of it."""
+
+    requested_ms: float
+    spent_ms: float
+    met: bool
+
+
+class ImageModel(_Model):
+    """The image as its header describes it."""
+
+    format: str
+    width_px: int
+    height_px: int
+    bytes: int
+
+
+class AnswerModel(_Model):
+    """The answer to one image."""
+
+    request_id: str
+    predictions: list[PredictionModel]
+    decision: DecisionModel
+    timing_ms: TimingModel
+    budget: BudgetModel
+    image: ImageModel
+    warnings: list[str]
+
+    @classmethod
+    def of(cls, answer: Answer, *, explained: bool) -> Self:
+        """From the dataplane's answer."""
+        timing, image = answer.timing, answer.image
+        return cls(
+            request_id=answer.request_id,
+            predictions=[
+                PredictionModel(index=p.index, wnid=p.wnid, label=p.label, probability=p.probability)
+                for p in answer.predictions
+            ],
+            decision=DecisionModel.of(answer.decision, explained=explained),
+            timing_ms=TimingModel(
+                receive=_ms(timing.receive_s),
+                queue=_ms(timing.queue_s),
+                decode=_ms(timing.decode_s),
+                inference=_ms(timing.inference_s),
+                respond=_ms(timing.respond_s),
+                total=_ms(timing.total_s),
+            ),
+            budget=BudgetModel(requested_ms=_ms(answer.budget_s), spent_ms=_ms(timing.total_s), met=answer.budget_met),
+            image=ImageModel(
+                format=image.format, width_px=image.width_px, height_px=image.height_px, bytes=image.size_bytes
+            ),
+            warnings=list(answer.warnings),
+        )
+
+
+class PlanModel(_Model):
+    """What a request with a photo of 0.2 megapixels would get now."""
+
+    decision: DecisionModel
+    budget_ms: float
+    smallest_feasible_budget_ms: float
+    would_be_refused: bool
+
+    @classmethod
+    def of(cls, plan: Plan, *, mode: Mode) -> Self:
+        """From the dataplane's plan."""
+        return cls(
+            decision=DecisionModel.of(plan.decision, explained=True),
+            budget_ms=_ms(plan.budget_s),
+            smallest_feasible_budget_ms=_ms(plan.smallest_feasible_budget_s),
+            would_be_refused=explain.refused(mode, plan.decision),
+        )
+
+
+class AccuracyModel(_Model):
+    """Accuracy of exactly these weights."""
+
+    top1: float | None
+    top5: float | None
+    dataset: str | None
+    source: str
+
+
+class WeightsModel(_Model):
+    """Where the weights come from."""
+
+    kind: str
+    source: str
+    licence: str
+
+
+class VariantModel(_Model):
+    """One line of the accuracy/latency/cost table."""
+
+    name: str
+    version: int
+    trained: bool
+    rank_top1: float | None = Field(description="What the router ranks it by.")
+    rank_source: AccuracySource
+    accuracy: AccuracyModel
+    expected_ms: float = Field(description="Mean decode + inference for a JPEG of 0.2 megapixels, now.")
+    tail_ms: float
+    params: int
+    macs: int
+    input_size_px: int
+    graph_bytes: int
+    pareto: bool
+    routed: bool = Field(description="Whether a budget can choose it.")
+    weights: WeightsModel
+    answers: int = Field(description="Since start.")
+
+    @classmethod
+    def of(cls, row: VariantRow) -> Self:
+        """From the dataplane's row."""
+        return cls(
+            name=row.variant.name,
+            version=row.variant.version,
+            trained=row.variant.trained,
+            rank_top1=row.variant.rank_top1,
+            rank_source=row.variant.rank_source,
+            accuracy=AccuracyModel(
+                top1=row.top1, top5=row.top5, dataset=row.accuracy_dataset, source=row.accuracy_source
+            ),
+            expected_ms=round(row.expected_ms, 3),
+            tail_ms=round(row.tail_ms, 3),
+            params=row.params,
+            macs=row.macs,
+            input_size_px=row.input_size_px,
+            graph_bytes=row.graph_bytes,
+            pareto=row.pareto,
+            routed=row.routed,
+            weights=WeightsModel(kind=row.weights_kind, source=row.weights_source, licence=row.weights_licence),
+            answers=row.answers,
+        )
+
+
+class RefusedModel(_Model):
+    """A store entry that is not served."""
+
+    name: str
+    version: str
+    reason: str
+
+
+class VariantsModel(_Model):
+    """The live table, cheapest first."""
+
+    variants: list[VariantModel]
+    refused: list[RefusedModel]
+
+    @classmethod
+    def of(cls, rows: tuple[VariantRow, ...], refused: tuple[RefusedVariant, ...]) -> Self:
+        """From the dataplane's table."""
+        return cls(
+            variants=[VariantModel.of(row) for row in rows],
+            refused=[RefusedModel(name=r.name, version=r.version, reason=r.reason) for r in refused],
+        )
+
+
+class HealthModel(_Model):
+    """What probes and operators look at."""
+
+    status: str
+    variants: int
+    refused: list[RefusedModel]
+    waiting: int
+    running: int
+    lanes: int
+    backlog_ms: float
+
+
+class ProblemModel(BaseModel):
+    """Problem details, RFC 9457. Facts such as `smallest_feasible_budget_ms` stand beside these members."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    kind: str
+    request_id: str
+
+
+class ImageUpload(BaseModel):
+    """An image in JSON."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image: str = Field(description="The encoded image (JPEG, PNG, …) in base64.")
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1e3, 3)

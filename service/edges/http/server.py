@@ -1,0 +1,88 @@
+"""uvicorn as this service runs it: sockets bound early, signals left alone, the first byte of each request timed.
+
+The composition root owns signals and the order of shutting down, so uvicorn's own handling of them is switched off.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Iterator
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+
+def _timed_protocol(clock: Callable[[], float]) -> type[asyncio.Protocol]:
+    class TimedProtocol(HttpToolsProtocol):
+        """Notes when the first byte of a request was parsed; `request.state.started_s` downstream."""
+
+        def on_message_begin(self) -> None:
+            super().on_message_begin()
+            self.scope["state"]["started_s"] = clock()
+
+    return TimedProtocol
+
+
+class _Server(uvicorn.Server):
+    """A server that neither takes signals nor is polled for being up."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+
+class HttpServer:
+    """An ASGI application on one TCP port. Belongs to one event loop."""
+
+    def __init__(self, app: ASGIApp, *, clock: Callable[[], float], keep_alive_s: float, timeout_s: float) -> None:
+        config = uvicorn.Config(
+            app,
+            http=_timed_protocol(clock),
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=max(round(keep_alive_s), 1),
+            timeout_graceful_shutdown=max(round(timeout_s), 1),
+        )
+        self._server = _Server(config)
+        self._socket: socket.socket | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def bind(self, host: str, port: int) -> int:
+        """Take the port, without listening yet. Returns it. Raises `OSError` when it is taken."""
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        self._socket = socket.socket(family, kind, protocol)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(address)
+        bound: int = self._socket.getsockname()[1]
+        return bound
+
+    async def start(self) -> None:
+        """Listen; returns when connections are accepted. Call `bind` first."""
+        if self._socket is None:
+            raise RuntimeError("bind a port before starting")
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+        listening = asyncio.create_task(self._server.listening.wait())
+        await asyncio.wait({self._task, listening}, return_when=asyncio.FIRST_COMPLETED)
+        if self._task.done():
+            listening.cancel()
+            self._task.result()
+
+    async def stop(self) -> None:
+        """Accept nothing new, finish what is in hand, cut what takes longer than the timeout."""
+        self._server.should_exit = True
+        if self._task is not None:
+            await self._task
+        elif self._socket is not None:
+            self._socket.close()

@@ -1,0 +1,92 @@
+"""The parameters of a request, the same on both protocols: one model checks them, one function asks the question.
+
+An edge hands in what it was given, as plain values by name, and the clock reading of the request's first byte.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from service.core.errors import EffserveError, ErrorKind
+from service.core.values import Deadline, Mode, Question
+
+MAX_BUDGET_MS = 600_000.0
+"""Ten minutes: far above what any variant takes; larger values are mistakes of unit."""
+MAX_TOP_K = 1_000
+
+
+class PlanParameters(BaseModel):
+    """What can be asked of the router."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    budget_ms: float | None = Field(
+        None,
+        gt=0,
+        le=MAX_BUDGET_MS,
+        allow_inf_nan=False,
+        description="Latency budget in milliseconds, from the first byte of the request to the response.",
+        examples=[50],
+    )
+    variant: str | None = Field(
+        None, max_length=64, description="Exactly this variant; the budget then only orders the queue and is judged."
+    )
+    min_accuracy: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="The cheapest variant whose expected top-1, a fraction of 1, is at least this.",
+    )
+    mode: Mode | None = Field(
+        None, description="What to do when no variant fits: `best_effort` answers late, `strict` refuses."
+    )
+
+
+class ClassifyParameters(PlanParameters):
+    """What can be asked about one image."""
+
+    top_k: int = Field(5, ge=1, le=MAX_TOP_K, description="How many classes to return.")
+    explain: bool = Field(False, description="List every variant with its expected cost and why it was not chosen.")
+
+
+P = TypeVar("P", bound=PlanParameters)
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a request gets that does not say."""
+
+    budget_ms: float = 100.0
+    mode: Mode = Mode.BEST_EFFORT
+
+
+def checked(model: type[P], given: Mapping[str, object]) -> P:
+    """Parameters of one request. Raises `EffserveError(INVALID_PARAMETER)` naming the first that is wrong."""
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise invalid_parameter(error.errors()[0]) from None
+
+
+def question(asked: PlanParameters, started_s: float, defaults: Defaults) -> Question:
+    """What the dataplane is asked. Raises `EffserveError(INVALID_PARAMETER)` for a contradiction."""
+    if asked.variant is not None and asked.min_accuracy is not None:
+        detail = "variant and min_accuracy exclude each other: the first names a network, the second asks for one"
+        raise EffserveError(ErrorKind.INVALID_PARAMETER, detail, {"parameter": "min_accuracy"})
+    budget_ms = defaults.budget_ms if asked.budget_ms is None else asked.budget_ms
+    deadline = Deadline(started_s, budget_ms / 1e3)
+    return Question(deadline, asked.mode or defaults.mode, asked.variant, asked.min_accuracy)
+
+
+def invalid_parameter(error: Mapping[str, Any]) -> EffserveError:
+    """The named failure behind one of pydantic's error entries."""
+    name = str(error["loc"][-1]) if error["loc"] else "parameters"
+    if error["type"] == "extra_forbidden":
+        known = ", ".join(ClassifyParameters.model_fields)
+        detail = f"{name} is not a parameter; there are {known}"
+    else:
+        detail = f"{name}: {error['msg'][0].lower()}{error['msg'][1:]}"
+    return EffserveError(ErrorKind.INVALID_PARAMETER, detail, {"parameter": name})

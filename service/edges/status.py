@@ -1,0 +1,92 @@
+"""One total table: each kind of failure → its HTTP status, its gRPC status, and what it means.
+
+The problem pages, the documentation and the tests read this table; nothing else maps a kind to a status.
+"""
+
+from dataclasses import dataclass
+
+from grpc import StatusCode
+
+from service.core.errors import ErrorKind
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How one kind of failure looks on each protocol."""
+
+    http: int
+    grpc: StatusCode
+    title: str
+    advice: str
+    """What a client can do about it."""
+
+
+STATUS: dict[ErrorKind, Status] = {
+    ErrorKind.EMPTY_IMAGE: Status(
+        400, StatusCode.INVALID_ARGUMENT, "The image has no bytes", "Send the encoded image as the body."
+    ),
+    ErrorKind.UNDECODABLE_IMAGE: Status(
+        400,
+        StatusCode.INVALID_ARGUMENT,
+        "The image cannot be decoded",
+        "The bytes are not an image, or the file is cut short or damaged. Send it again, whole.",
+    ),
+    ErrorKind.MALFORMED_REQUEST: Status(
+        400,
+        StatusCode.INVALID_ARGUMENT,
+        "The request is malformed",
+        "The envelope (JSON, base64, multipart) does not parse, or lacks the image.",
+    ),
+    ErrorKind.UNKNOWN_VARIANT: Status(
+        404, StatusCode.NOT_FOUND, "No such variant is served", "`GET /variants` lists those that are."
+    ),
+    ErrorKind.NOT_FOUND: Status(404, StatusCode.UNIMPLEMENTED, "No such path", "`/docs` lists the paths."),
+    ErrorKind.METHOD_NOT_ALLOWED: Status(
+        405,
+        StatusCode.UNIMPLEMENTED,
+        "The method does not apply to this path",
+        "The `Allow` header lists those that do.",
+    ),
+    ErrorKind.IMAGE_TOO_LARGE: Status(
+        413, StatusCode.RESOURCE_EXHAUSTED, "The image has too many bytes", "Stay within `limits.image_bytes`."
+    ),
+    ErrorKind.TOO_MANY_PIXELS: Status(
+        413, StatusCode.RESOURCE_EXHAUSTED, "The image has too many pixels", "Stay within `limits.pixels`."
+    ),
+    ErrorKind.UNSUPPORTED_MEDIA_TYPE: Status(
+        415,
+        StatusCode.INVALID_ARGUMENT,
+        "The media type is not supported",
+        "Send JPEG, PNG, WebP, GIF or BMP: raw as `image/*`, as the multipart field `image`, or as base64 in JSON.",
+    ),
+    ErrorKind.INVALID_PARAMETER: Status(
+        422, StatusCode.INVALID_ARGUMENT, "A parameter is not valid", "The detail names the parameter and its range."
+    ),
+    ErrorKind.ACCURACY_UNAVAILABLE: Status(
+        422,
+        StatusCode.FAILED_PRECONDITION,
+        "No variant can give the accuracy asked for",
+        "Ask for less (`best_accuracy` names the most there is), or name a variant.",
+    ),
+    ErrorKind.INFEASIBLE_BUDGET: Status(
+        504,
+        StatusCode.DEADLINE_EXCEEDED,
+        "The budget is too small",
+        "`smallest_feasible_budget_ms` names what would do now; `mode=best_effort` answers late instead.",
+    ),
+    ErrorKind.QUEUE_FULL: Status(
+        503, StatusCode.UNAVAILABLE, "Too much work is waiting", "Try again after `Retry-After` seconds."
+    ),
+    ErrorKind.DRAINING: Status(
+        503, StatusCode.UNAVAILABLE, "The service is shutting down", "Try another instance, or this one a little later."
+    ),
+    ErrorKind.CANCELLED: Status(
+        499, StatusCode.CANCELLED, "The client went away", "Nobody reads this answer; it is counted and logged."
+    ),
+    ErrorKind.INTERNAL: Status(
+        500,
+        StatusCode.INTERNAL,
+        "The service failed",
+        "This is a defect. Report it with the request id, under which the log has the cause.",
+    ),
+}

@@ -1,0 +1,36 @@
+"""What a lane does for one request: decode the image straight to the size the variant wants, run its session."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from model_store.manifest import Preprocessing
+from service.core.values import Variant
+from service.pipeline import image
+from service.pipeline.lanes import LaneRun
+from service.pipeline.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """A warm session with the preprocessing its graph was made for."""
+
+    session: Session
+    preprocessing: Preprocessing
+
+
+class Executor:
+    """Runs variants by name. Lanes share it: sessions are thread-safe, everything else is local to a call."""
+
+    def __init__(self, runners: Mapping[str, Runner], clock: Callable[[], float]) -> None:
+        self._runners = runners
+        self._clock = clock
+
+    def __call__(self, body: bytes, variant: Variant) -> LaneRun:
+        """Logits [classes] with the time each stage took. Raises `EffserveError(UNDECODABLE_IMAGE | INTERNAL)`."""
+        runner = self._runners[variant.name]
+        started_s = self._clock()
+        pixels = image.decode(body, runner.preprocessing)
+        decoded_s = self._clock()
+        logits = runner.session.run(pixels[None])
+        ended_s = self._clock()
+        return LaneRun(logits[0], started_s, decoded_s - started_s, ended_s - decoded_s)
