@@ -1,0 +1,274 @@
+"""Variants into a store: what is built appears in one step, verified, or not at all.
+
+A version is written into a hidden folder beside the variants, checked there with a real run, then renamed to
+`<store>/<name>/<version>`. Readers skip hidden folders, so an interrupted build leaves nothing that could be served.
+A version that would come out the same as the newest intact one is not built again.
+"""
+
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+from model_store import manifest as manifests
+from model_store.builder import build
+from model_store.builder.count import Counts
+from model_store.builder.network import OPSET
+from model_store.builder.spec import STAGES, Spec
+from model_store.builder.weights import LoadedWeights, from_safetensors
+from model_store.builder.weights import untrained as seeded
+from model_store.manifest import (
+    GRAPH_FILE,
+    LABELS_FILE,
+    NAME_PATTERN,
+    Accuracy,
+    Architecture,
+    LabelSet,
+    Manifest,
+    Preprocessing,
+    Weights,
+    WeightsKind,
+    sha256_of,
+)
+
+CROP_BORDER_PX = 32
+"""The reference resizes the shorter edge to size + 32 before it crops."""
+UNTRAINED_LICENCE = "Apache-2.0"
+"""Seeded weights are made by this project."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything one version of a variant is made from."""
+
+    spec: Spec
+    weights: LoadedWeights
+    kind: WeightsKind
+    licence: str
+    preprocessing: Preprocessing
+    accuracy: Accuracy
+    """Of exactly these weights; `Accuracy()` where nobody measured."""
+    labels: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One version in the store, built now or found there."""
+
+    name: str
+    version: int
+    folder: Path
+    kept: bool
+    """True when it was there already."""
+    params: int
+    macs: int
+    graph_bytes: int
+
+
+def default_labels() -> Path:
+    """The ImageNet-1k classes that ship with this package, as index, WordNet id, label."""
+    return Path(manifests.__file__).parent / "labels" / "imagenet-1k.tsv"
+
+
+def read_classes(labels: Path) -> int:
+    """How many classes a label file has. Raises `BuildError` for one that the service would refuse."""
+    try:
+        lines = labels.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise build.BuildError(f"cannot read the labels {labels}: {error}") from error
+    for number, line in enumerate(lines):
+        if len(line.split("\t")) != 3 or line.split("\t")[0] != str(number):
+            raise build.BuildError(f"{labels} line {number + 1} is not `{number} <tab> WordNet id <tab> words`")
+    if len(lines) < 2:
+        raise build.BuildError(f"{labels} has {len(lines)} classes; a classifier needs two or more")
+    return len(lines)
+
+
+def paper_preprocessing(size_px: int) -> Preprocessing:
+    """The paper's: bicubic to size + 32, centre crop, ImageNet statistics."""
+    return Preprocessing(
+        input_size_px=size_px,
+        crop_pct=round(size_px / (size_px + CROP_BORDER_PX), 3),
+        mean=build.IMAGENET_MEAN,
+        std=build.IMAGENET_STD,
+    )
+
+
+def untrained(spec: Spec, seed: int, labels: Path) -> Recipe:
+    """Seeded weights, which know nothing: for capacity planning and tests."""
+    return Recipe(
+        spec=spec,
+        weights=seeded(build.state_shapes(spec, read_classes(labels)), seed),
+        kind=WeightsKind.UNTRAINED,
+        licence=UNTRAINED_LICENCE,
+        preprocessing=paper_preprocessing(spec.resolution),
+        accuracy=Accuracy(),
+        labels=labels,
+    )
+
+
+def from_file(spec: Spec, path: Path, *, licence: str, labels: Path) -> Recipe:
+    """A checkpoint file of unknown accuracy, prepared for as in the paper. Raises `WeightsError`."""
+    return Recipe(
+        spec=spec,
+        weights=from_safetensors(path, build.state_shapes(spec, read_classes(labels))),
+        kind=WeightsKind.CHECKPOINT,
+        licence=licence,
+        preprocessing=paper_preprocessing(spec.resolution),
+        accuracy=Accuracy(),
+        labels=labels,
+    )
+
+
+def built_with() -> str:
+    """The versions a graph depends on."""
+    return f"effserve {installed_version('effserve')}, onnxscript {installed_version('onnxscript')}, opset {OPSET}"
+
+
+def add(recipe: Recipe, store: Path) -> Stored:
+    """Build one version of a variant, unless the newest intact version is made from the same.
+
+    Raises `BuildError` (what cannot be built, or does not run), `ValueError` (weights or coefficients that no manifest
+    may have), `OSError` (disk).
+    """
+    if not re.fullmatch(NAME_PATTERN, recipe.spec.name):
+        raise build.BuildError(f"a variant's name is a-z, 0-9, '.', '_' and '-', at most 64, not {recipe.spec.name!r}")
+    draft = _Draft.of(recipe)
+    found = _newest_intact(store / recipe.spec.name)
+    if found is not None and draft.describes(found):
+        return _stored(found, store, kept=True)
+    counts = build.counts(recipe.spec, draft.labels.classes, recipe.preprocessing.input_size_px)
+    with _workspace(store, recipe.spec.name) as folder:
+        _write_graph(recipe, draft.labels.classes, folder / GRAPH_FILE)
+        shutil.copyfile(recipe.labels, folder / LABELS_FILE)
+        manifest = draft.manifest(_next_version(store / recipe.spec.name), counts, folder / GRAPH_FILE)
+        manifests.write(manifest, folder)
+        _publish(folder, store / manifest.name / str(manifest.version))
+    return _stored(manifest, store, kept=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """What a manifest says before there is a graph: the identity of a build."""
+
+    name: str
+    architecture: Architecture
+    preprocessing: Preprocessing
+    labels: LabelSet
+    weights: Weights
+    accuracy: Accuracy
+    built_with: str
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "_Draft":
+        loaded, labels = recipe.weights, recipe.labels
+        return cls(
+            name=recipe.spec.name,
+            architecture=_architecture(recipe.spec),
+            preprocessing=recipe.preprocessing,
+            labels=LabelSet(name=labels.stem, classes=read_classes(labels), sha256=sha256_of(labels)),
+            weights=Weights(kind=recipe.kind, source=loaded.source, licence=recipe.licence, sha256=loaded.sha256),
+            accuracy=recipe.accuracy,
+            built_with=built_with(),
+        )
+
+    def describes(self, manifest: Manifest) -> bool:
+        """Whether building again would give this version again."""
+        return self == _Draft(**{field: getattr(manifest, field) for field in self.__slots__})
+
+    def manifest(self, version: int, counts: Counts, graph: Path) -> Manifest:
+        """The draft with what is known once the graph is there."""
+        return Manifest(
+            version=version,
+            params=counts.params,
+            macs=counts.macs,
+            graph_sha256=sha256_of(graph),
+            graph_bytes=graph.stat().st_size,
+            **{field: getattr(self, field) for field in self.__slots__},
+        )
+
+
+def _architecture(spec: Spec) -> Architecture:
+    widest = max(stage.expand for stage in STAGES)
+    return Architecture(
+        level=spec.level,
+        width=spec.width,
+        depth=spec.depth,
+        group_width=spec.group_width,
+        expansion=spec.expansion or widest,
+        norm=spec.norm,
+        padding=spec.padding,
+        published_top1=spec.published_top1,
+    )
+
+
+def _write_graph(recipe: Recipe, classes: int, path: Path) -> None:
+    prepared = recipe.preprocessing
+    normalisation = build.Normalisation(prepared.mean, prepared.std)
+    size = prepared.input_size_px
+    state = recipe.weights.tensors
+    build.save(build.build_graph(recipe.spec, state, classes=classes, normalisation=normalisation, size=size), path)
+    build.verify(path, size=size, classes=classes)
+
+
+def _versions(variant: Path) -> list[int]:
+    """Version numbers of a variant, newest first, intact or not."""
+    folders = variant.iterdir() if variant.is_dir() else ()
+    return sorted((int(folder.name) for folder in folders if folder.name.isdecimal()), reverse=True)
+
+
+def _next_version(variant: Path) -> int:
+    return max(_versions(variant), default=0) + 1
+
+
+def _newest_intact(variant: Path) -> Manifest | None:
+    candidates = (_intact(variant / str(version)) for version in _versions(variant))
+    return next((manifest for manifest in candidates if manifest is not None), None)
+
+
+def _intact(folder: Path) -> Manifest | None:
+    """The manifest of a version whose files are what it says; None for a damaged one, which is then built anew."""
+    try:
+        manifest = manifests.read(folder)
+        found = sha256_of(folder / GRAPH_FILE), sha256_of(folder / LABELS_FILE)
+    except (OSError, ValueError):
+        return None
+    right = found == (manifest.graph_sha256, manifest.labels.sha256)
+    return manifest if right and (manifest.name, str(manifest.version)) == (folder.parent.name, folder.name) else None
+
+
+@contextmanager
+def _workspace(store: Path, name: str) -> Iterator[Path]:
+    """A hidden folder in the store, so that the rename stays on one file system. Gone afterwards, whatever happens."""
+    folder = store / f".{name}-{secrets.token_hex(4)}"
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _publish(folder: Path, version: Path) -> None:
+    version.parent.mkdir(exist_ok=True)
+    try:
+        folder.rename(version)
+    except OSError as error:
+        if not version.exists():
+            raise
+        raise build.BuildError(f"{version} appeared during the build; another build writes to this store") from error
+
+
+def _stored(manifest: Manifest, store: Path, *, kept: bool) -> Stored:
+    return Stored(
+        name=manifest.name,
+        version=manifest.version,
+        folder=store / manifest.name / str(manifest.version),
+        kept=kept,
+        params=manifest.params,
+        macs=manifest.macs,
+        graph_bytes=manifest.graph_bytes,
+    )

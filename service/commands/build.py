@@ -1,0 +1,216 @@
+"""The commands that fill the model store: `build` from seeded weights or a file, `pull` from the model hub.
+
+The one place of the service that reaches the builder, and only inside functions: it needs the `build` extra, which a
+serving install does not have. A failure of the builder ends the command with one line.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from service.commands.console import PlainSteps, Steps, fail, out, print_json, print_table, progress
+
+if TYPE_CHECKING:
+    from model_store.builder.spec import Padding, Spec
+    from model_store.builder.store import Recipe, Stored
+
+    Job = tuple[str, Callable[[], Stored]]
+
+UNTRAINED = "untrained"
+UNKNOWN_LICENCE = "unknown"
+LEVELS = tuple(f"b{number}" for number in range(8))
+PADDINGS: dict[str, "Padding"] = {"same": "same", "symmetric": "symmetric"}
+BUILD_EXTRA = {"onnx", "onnx_ir", "onnxscript", "safetensors", "huggingface_hub"}
+COLUMNS = [
+    ("variant", "left"),
+    ("version", "right"),
+    ("params", "right"),
+    ("MACs", "right"),
+    ("size", "right"),
+    ("", "left"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Custom:
+    """A level of the user's own: by φ alone, or by width, depth and resolution together."""
+
+    phi: float | None = None
+    width: float | None = None
+    depth: float | None = None
+    resolution: int | None = None
+    name: str | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether any of it was given."""
+        return self != Custom()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the weights of a build come from, and what the user knows about them."""
+
+    weights: str = UNTRAINED
+    """`untrained`, or the path of a .safetensors file."""
+    seed: int = 0
+    tag: str | None = None
+    """The published checkpoint that the file is; settles padding, preprocessing, licence and accuracy."""
+    padding: str | None = None
+    licence: str | None = None
+
+
+def build(
+    variants: Sequence[str],
+    *,
+    custom: Custom,
+    source: Source,
+    labels: Path | None,
+    store: Path | None,
+    as_json: bool,
+) -> None:
+    """Build variants (default: b0…b7) into the store and show what is there now."""
+    with _one_line_errors():
+        from model_store.builder.store import add
+
+        specs, folder = _specs(variants, custom), _store(store)
+        _check(source, specs, custom)
+
+        def build_one(spec: "Spec") -> "Stored":
+            return add(_recipe(spec, source, labels), folder)
+
+        with progress(len(specs), "building") as steps:
+            stored = _run([(spec.name, partial(build_one, spec)) for spec in specs], steps)
+        _show(stored, as_json)
+
+
+def pull(variants: Sequence[str], *, tag: str, store: Path | None, as_json: bool) -> None:
+    """Fetch the checkpoint `tag` of each level (default: b0…b7), build it, and show what is there now."""
+    with _one_line_errors():
+        from model_store.builder import pull as puller
+
+        levels, folder = variants or LEVELS, _store(store)
+        for level in levels:
+            puller.find(level, tag)
+        # The hub's client draws a bar of its own, in bytes; two bars at once would overwrite each other.
+        steps = PlainSteps(len(levels), "pulling")
+        _show(_run([(level, partial(puller.pull, level, tag, folder)) for level in levels], steps), as_json)
+
+
+def _run(jobs: "Sequence[Job]", steps: Steps) -> "list[Stored]":
+    stored = []
+    for name, job in jobs:
+        steps.begin(name)
+        stored.append(job())
+    steps.end()
+    return stored
+
+
+def _specs(variants: Sequence[str], custom: Custom) -> "list[Spec]":
+    from model_store.builder.spec import resolve
+
+    if not custom.asked:
+        return [resolve(name) for name in variants or LEVELS]
+    if variants:
+        fail("name variants, or describe a custom level, not both")
+    return [_custom_spec(custom)]
+
+
+def _custom_spec(custom: Custom) -> "Spec":
+    from model_store.builder import spec as specs
+
+    width, depth, resolution = custom.width, custom.depth, custom.resolution
+    if custom.name in specs.known_names():
+        fail(f"{custom.name} is the name of a published variant; give the custom level another one")
+    if custom.phi is not None and (width, depth, resolution) == (None, None, None):
+        return specs.compound(custom.phi, custom.name)
+    if custom.phi is not None or width is None or depth is None or resolution is None:
+        fail("a custom level is --phi alone, or --width, --depth and --resolution together")
+    name = custom.name or f"w{width:g}-d{depth:g}-r{resolution}"
+    return specs.custom(name, width=width, depth=depth, resolution=resolution)
+
+
+def _check(source: Source, specs: "Sequence[Spec]", custom: Custom) -> None:
+    """Say what does not go together before anything is built."""
+    told = [option for option, value in _facts(source).items() if value is not None]
+    if source.weights == UNTRAINED:
+        if told:
+            fail(f"{told[0]} goes with --weights FILE.safetensors")
+        return
+    if len(specs) != 1:
+        fail("a checkpoint file belongs to one variant: name it, e.g. `effserve build b0 --weights FILE.safetensors`")
+    if source.tag is not None and (len(told) > 1 or custom.asked):
+        fail("--tag names a published checkpoint; its padding, licence and level are known")
+    if source.padding not in (None, *PADDINGS):
+        fail(f"--padding is {' or '.join(PADDINGS)}, not {source.padding!r}")
+
+
+def _facts(source: Source) -> dict[str, str | None]:
+    return {"--tag": source.tag, "--padding": source.padding, "--licence": source.licence}
+
+
+def _recipe(spec: "Spec", source: Source, labels: Path | None) -> "Recipe":
+    from model_store.builder import pull as puller
+    from model_store.builder.store import default_labels, untrained
+
+    labels = labels or default_labels()
+    if source.weights == UNTRAINED:
+        return untrained(spec, source.seed, labels)
+    if source.tag is not None:
+        return puller.recipe(puller.find(spec.name, source.tag), Path(source.weights), labels)
+    return _from_file(replace(spec, padding=PADDINGS[source.padding or spec.padding]), source, labels)
+
+
+def _from_file(spec: "Spec", source: Source, labels: Path) -> "Recipe":
+    from model_store.builder.store import from_file
+
+    return from_file(spec, Path(source.weights), licence=source.licence or UNKNOWN_LICENCE, labels=labels)
+
+
+def _store(store: Path | None) -> Path:
+    if store is not None:
+        return store
+    from service import settings
+
+    return settings.load(config=None, overrides={}).store.dir
+
+
+def _show(stored: "Sequence[Stored]", as_json: bool) -> None:
+    if as_json:
+        print_json([asdict(entry) | {"folder": str(entry.folder)} for entry in stored])
+        return
+    print_table("", COLUMNS, [_row(entry) for entry in stored])
+    for folder in sorted({entry.folder.parents[1] for entry in stored}):
+        out.print(f"in {folder}", style="dim", highlight=False, markup=False, soft_wrap=True)
+
+
+def _row(entry: "Stored") -> list[str]:
+    return [
+        entry.name,
+        str(entry.version),
+        f"{entry.params / 1e6:.1f}M",
+        f"{entry.macs / 1e9:.3g}G",
+        f"{entry.graph_bytes / 1e6:.1f} MB",
+        "kept" if entry.kept else "built",
+    ]
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    try:
+        from model_store.builder.build import BuildError
+        from model_store.builder.pull import PullError
+        from model_store.builder.weights import WeightsError
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in BUILD_EXTRA:
+            raise
+        fail("building needs more packages than serving: pip install 'effserve[build]'")
+    from service.settings import SettingsError
+
+    try:
+        yield
+    except (BuildError, PullError, WeightsError, SettingsError, ValueError, OSError) as error:
+        fail(" ".join(str(error).split()))
