@@ -11,20 +11,21 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any, Protocol
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, TypeAdapter
 
 from service.core.latency import Calibration, DecodeCost
 from service.core.values import ImageHeader
 
 MIN_RUNS, MAX_RUNS = 3, 30
 """Runs per lane and variant: three give a median at all, thirty are enough for any."""
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Literal[1] = 1
 
 
 class Runnable(Protocol):
@@ -52,10 +53,26 @@ class DecodeSample:
     body: bytes
 
 
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    median_s: float
-    ratios: tuple[float, ...]
+    median_s: _Positive
+    ratios: tuple[_Positive, ...]
+
+
+@dataclass(slots=True)
+class _Content:
+    """The file, as JSON."""
+
+    schema: Literal[1]
+    fingerprint: str
+    variants: dict[str, _Measured] = field(default_factory=dict)
+    decode: dict[str, DecodeCost] = field(default_factory=dict)
+
+
+_CONTENT = TypeAdapter(_Content)
 
 
 class CalibrationFile:
@@ -68,31 +85,29 @@ class CalibrationFile:
 
     def variant(self, graph_sha256: str) -> _Measured | None:
         """What is known of a graph."""
-        found = self._content["variants"].get(graph_sha256)
-        return None if found is None else _Measured(found["median_s"], tuple(found["ratios"]))
+        return self._content.variants.get(graph_sha256)
 
     def decode(self) -> dict[str, DecodeCost]:
         """What is known of decoding; empty when nothing is."""
-        return {name: DecodeCost(**cost) for name, cost in self._content["decode"].items()}
+        return dict(self._content.decode)
 
     def keep(self, variants: Mapping[str, _Measured], decode: Mapping[str, DecodeCost]) -> None:
         """Add measurements and write the file. Raises `OSError`."""
-        self._content["variants"].update({sha: asdict(measured) for sha, measured in variants.items()})
-        self._content["decode"] = {name: asdict(cost) for name, cost in decode.items()}
+        self._content.variants.update(variants)
+        self._content.decode = dict(decode)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(self._content))
+        temporary.write_text(json.dumps(asdict(self._content)))
         temporary.replace(self._path)
 
-    def _read(self) -> dict[str, Any]:
-        empty = {"schema": SCHEMA_VERSION, "fingerprint": self._fingerprint, "variants": {}, "decode": {}}
+    def _read(self) -> _Content:
+        empty = _Content(SCHEMA_VERSION, self._fingerprint)
         try:
-            content = json.loads(self._path.read_bytes())
+            content = _CONTENT.validate_json(self._path.read_bytes())
         except (OSError, ValueError):
+            # Another schema, or a hand edit: measuring again costs seconds, trusting it costs deadlines.
             return empty
-        # Another schema, or a hand edit: measuring again costs seconds, trusting it costs deadlines.
-        known = isinstance(content, dict) and content.keys() == empty.keys()
-        return content if known and content["schema"] == SCHEMA_VERSION else empty
+        return content if content.fingerprint == self._fingerprint else empty
 
 
 class Calibrator:

@@ -19,12 +19,16 @@ def usable_cores(cgroup: Path = CGROUP, affinity: int | None = None) -> int:
 
 def _quota_v2(file: Path) -> float | None:
     quota, _, period = _text(file).partition(" ")
-    return int(quota) / int(period) if quota.isdigit() and period.strip().isdigit() else None
+    return _cores(quota, period)
 
 
 def _quota_v1(folder: Path) -> float | None:
-    quota, period = _text(folder / "cpu.cfs_quota_us"), _text(folder / "cpu.cfs_period_us")
-    return int(quota) / int(period) if quota.isdigit() and period.isdigit() else None
+    return _cores(_text(folder / "cpu.cfs_quota_us"), _text(folder / "cpu.cfs_period_us"))
+
+
+def _cores(quota: str, period: str) -> float | None:
+    """None for `max`, -1, and anything else that is no quota."""
+    return int(quota) / int(period) if quota.isdigit() and period.isdigit() and int(period) else None
 
 
 def _text(file: Path) -> str:

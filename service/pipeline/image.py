@@ -1,9 +1,9 @@
 """Image bytes → header, and image bytes → the pixels a graph wants. The only module that uses an image library.
 
 The transform is timm's evaluation transform: the shorter edge is resized to floor(size / crop_pct) with antialiased
-bicubic, then the centre is cropped. Only the crop is ever resized (`box=`), which gives the same pixels and keeps a
-20,000 × 1 image from becoming a 5-million-pixel-wide one. JPEGs are decoded at a reduced DCT scale when that still
-leaves twice the pixels the resize needs.
+bicubic, then the centre is cropped. Only the crop is ever resized (`box=`), which gives the same pixels (but for
+rounding: Pillow takes the box in single precision) and keeps a 20,000 × 1 image from becoming a 5-million-pixel-wide
+one. JPEGs are decoded at a reduced DCT scale when that still leaves twice the pixels the resize needs.
 
 What is done to images that are not plain RGB: EXIF orientation is applied; 16-bit samples are scaled, not clipped;
 transparency is laid over white, as a page would show it; CMYK is converted; of an animation the first frame counts.
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.Image import Resampling
 
 from model_store.manifest import Preprocessing
@@ -30,12 +30,17 @@ DRAFT_MARGIN = 2.0
 """A JPEG may be decoded at a reduced scale that leaves this many times the resize target on the shorter edge.
 With 2 the antialiased resize still does at least one octave itself, and the result differs by under one level."""
 
+_ALIASES = {"MPO": "JPEG"}
+"""Phones append further pictures (depth, the other eye) to a JPEG, which Pillow calls MPO. The first counts."""
+
 # The pixel limit is checked here, with the operator's figure. Pillow's own would warn below it or raise above.
 Image.MAX_IMAGE_PIXELS = None
 
 _FOREIGN = {
     b"II*\x00": "TIFF",
     b"MM\x00*": "TIFF",
+    b"II+\x00": "TIFF",
+    b"MM\x00+": "TIFF",
     b"\x00\x00\x01\x00": "ICO",
     b"8BPS": "PSD",
     b"%PDF": "PDF",
@@ -59,7 +64,7 @@ def read_header(body: bytes, *, max_pixels: int) -> ImageHeader:
         raise EffserveError(ErrorKind.EMPTY_IMAGE, "the image has no bytes")
     with _open(body) as opened:
         width_px, height_px = opened.size
-        header = ImageHeader(opened.format or "", width_px, height_px, len(body))
+        header = ImageHeader(_format(opened), width_px, height_px, len(body))
     if width_px * height_px > max_pixels:
         detail = f"the image has {width_px} x {height_px} pixels; the limit is {max_pixels} pixels"
         facts: dict[str, float | int | str] = {"width_px": width_px, "height_px": height_px, "limit_pixels": max_pixels}
@@ -74,9 +79,9 @@ def decode(body: bytes, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
     """
     with _open(body) as opened:
         try:
-            _draft(opened, preprocessing)
-            upright = ImageOps.exif_transpose(_loaded(opened))
-            resized = _resize(_to_rgb(upright), preprocessing)
+            full_size, scale = opened.size, _draft(opened, preprocessing)
+            frame = _frame(_loaded(opened), full_size, scale)
+            resized = _resize(_to_rgb(ImageOps.exif_transpose(opened)), frame, preprocessing)
         except _DAMAGE as error:
             raise EffserveError(ErrorKind.UNDECODABLE_IMAGE, f"the image is damaged: {_one_line(error)}") from error
     return np.array(resized, dtype=np.uint8, order="C")
@@ -87,9 +92,12 @@ def encode_sample(image_format: str, width_px: int, height_px: int) -> bytes:
     noise = np.random.default_rng(0).normal(0, 6, (height_px, width_px, 3))
     rows, columns = np.mgrid[0:height_px, 0:width_px]
     waves = np.stack([np.sin(rows / 23), np.cos(columns / 31), np.sin((rows + columns) / 47)], axis=-1)
-    pixels = np.clip(128 + 80 * waves + noise, 0, 255).astype(np.uint8)
+    picture = Image.fromarray(np.clip(128 + 80 * waves + noise, 0, 255).astype(np.uint8))
+    if image_format == "GIF":
+        # The fixed palette: finding the best one takes seconds, and decoding does not care.
+        picture = picture.convert("P")
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, image_format, **({"quality": 90} if image_format == "JPEG" else {}))
+    picture.save(buffer, image_format, **({"quality": 90} if image_format == "JPEG" else {}))
     return buffer.getvalue()
 
 
@@ -132,6 +140,11 @@ def _open(body: bytes) -> Image.Image:
         raise EffserveError(ErrorKind.UNDECODABLE_IMAGE, f"the header is damaged: {_one_line(error)}") from error
 
 
+def _format(opened: Image.Image) -> str:
+    name = opened.format or ""
+    return _ALIASES.get(name, name)
+
+
 def _unidentified(body: bytes) -> EffserveError:
     """Another image format is a 415; anything else is not an image."""
     foreign = next((name for magic, name in _FOREIGN.items() if body.startswith(magic)), None)
@@ -143,15 +156,54 @@ def _unidentified(body: bytes) -> EffserveError:
     return EffserveError(ErrorKind.UNDECODABLE_IMAGE, "the bytes are not an image, or its header is cut short")
 
 
-def _draft(opened: Image.Image, preprocessing: Preprocessing) -> None:
-    """Let the JPEG decoder do part of the downscaling. Other formats ignore the request."""
-    if opened.format != "JPEG" or opened.mode not in ("RGB", "L", "YCbCr"):
-        return
+def _draft(opened: Image.Image, preprocessing: Preprocessing) -> float:
+    """Let the JPEG decoder do part of the downscaling; returns by how much it does (1.0, 0.5, 0.25 or 0.125)."""
+    if _format(opened) != "JPEG" or opened.mode not in ("RGB", "L", "YCbCr"):
+        return 1.0
     least = DRAFT_MARGIN * math.floor(preprocessing.input_size_px / preprocessing.crop_pct)
-    scale = least / min(opened.size)
-    if scale < 1:
-        width_px, height_px = opened.size
-        opened.draft(None, (math.ceil(width_px * scale), math.ceil(height_px * scale)))
+    width_px, height_px = opened.size
+    scale = least / min(width_px, height_px)
+    if scale >= 1:
+        return 1.0
+    drafted = opened.draft(None, (math.ceil(width_px * scale), math.ceil(height_px * scale)))
+    return 1.0 if drafted is None else drafted[1][2] / width_px
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """Where the picture lies in what was decoded.
+
+    At 1/8 scale a JPEG 901 pixels wide comes out 113 wide and fills 112.6 of them. Taking it for 113 would shift the
+    far edge by three source pixels, which is many levels at sharp edges.
+    """
+
+    width_px: int
+    height_px: int
+    """Size of the whole picture, upright."""
+    scale: float
+    """Decoded pixels per pixel of the whole picture."""
+    remainder_left: bool
+    remainder_top: bool
+    """The edges with the pixel that is filled in part: right and bottom as stored, elsewhere once turned."""
+
+
+_ORIENTATIONS = {
+    2: (False, True, False),
+    3: (False, True, True),
+    4: (False, False, True),
+    5: (True, False, False),
+    6: (True, True, False),
+    7: (True, True, True),
+    8: (True, False, True),
+}
+"""EXIF orientation → width and height swapped; right or bottom edge as stored is left; right or bottom edge is top."""
+
+
+def _frame(stored: Image.Image, full_size: tuple[int, int], scale: float) -> _Frame:
+    orientation = stored.getexif().get(ExifTags.Base.Orientation, 1)
+    swapped, left, top = _ORIENTATIONS.get(orientation, (False, False, False))
+    width_px, height_px = reversed(full_size) if swapped else full_size
+    return _Frame(width_px, height_px, scale, left, top)
 
 
 def _loaded(opened: Image.Image) -> Image.Image:
@@ -179,18 +231,29 @@ def _over_white(source: Image.Image) -> Image.Image:
     return Image.alpha_composite(white, source).convert("RGB")
 
 
-def _resize(source: Image.Image, preprocessing: Preprocessing) -> Image.Image:
-    """Resize the crop: columns first, then rows, as Pillow does for a whole image.
+def _resize(source: Image.Image, frame: _Frame, preprocessing: Preprocessing) -> Image.Image:
+    """Resize the crop: columns first, then rows, as Pillow does for a whole image unless that is tall.
 
     Given a box, Pillow picks the cheaper order, and bicubic overshoot is clipped in between: the result would depend
     on the shape of the image. So the two passes are made one by one, over the rows that the second one reads.
     """
-    size, box = preprocessing.input_size_px, crop_box(source.width, source.height, preprocessing)
+    size, box = preprocessing.input_size_px, _decoded_box(source, frame, preprocessing)
     kernel = Resampling.BICUBIC if preprocessing.interpolation == "bicubic" else Resampling.BILINEAR
     reach = math.ceil(2 * max((box.bottom - box.top) / size, 1.0)) + 1
     first, last = max(math.floor(box.top) - reach, 0), min(math.ceil(box.bottom) + reach, source.height)
     columns = source.resize((size, last - first), kernel, box=(box.left, first, box.right, last))
     return columns.resize((size, size), kernel, box=(0, box.top - first, size, box.bottom - first))
+
+
+def _decoded_box(source: Image.Image, frame: _Frame, preprocessing: Preprocessing) -> Crop:
+    """The crop in pixels of the decoded image."""
+    crop, scale = crop_box(frame.width_px, frame.height_px, preprocessing), frame.scale
+    x = source.width - frame.width_px * scale if frame.remainder_left else 0.0
+    y = source.height - frame.height_px * scale if frame.remainder_top else 0.0
+    return Crop(
+        x + crop.left * scale, y + crop.top * scale,
+        min(x + crop.right * scale, source.width), min(y + crop.bottom * scale, source.height),
+    )  # fmt: skip
 
 
 def _one_line(error: BaseException) -> str:

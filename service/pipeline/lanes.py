@@ -143,19 +143,27 @@ class Lanes:
 
     def _finish(self, start: Start, pending: "_Pending", dispatched_s: float, result: LaneRun | BaseException) -> None:
         # The lane gets its next job before this one's answer is built: lanes are what there is too little of.
-        self._perform(self._scheduler.finish(self._clock(), start.lane, _observation(start, result)))
-        if pending.future.done():
-            return
-        if isinstance(result, LaneRun):
-            pending.future.set_result(Served(start.decision, result, dispatched_s))
-        else:
-            pending.future.set_exception(result)
+        try:
+            self._perform(self._scheduler.finish(self._clock(), start.lane, _observation(start, result)))
+        finally:
+            # Whatever the bookkeeping does, the request that is done gets its result.
+            if not pending.future.done():
+                _resolve(pending.future, start.decision, dispatched_s, result)
 
 
 @dataclass(slots=True)
 class _Pending:
     body: bytes
     future: asyncio.Future[Served]
+
+
+def _resolve(
+    future: asyncio.Future[Served], decision: Decision, dispatched_s: float, result: LaneRun | BaseException
+) -> None:
+    if isinstance(result, LaneRun):
+        future.set_result(Served(decision, result, dispatched_s))
+    else:
+        future.set_exception(result)
 
 
 def _observation(start: Start, result: LaneRun | BaseException) -> Observation | None:

@@ -122,7 +122,8 @@ def _match(path: Path, sha256: str) -> None:
 def read_labels(path: Path) -> tuple[Label, ...]:
     """Classes in output order from `index <tab> WordNet id <tab> words` lines. Raises `ValueError`, `OSError`."""
     labels = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
+    # Not `splitlines`: it would also end a line at U+2028 and the like, which words may hold.
+    for number, line in enumerate(path.read_text(encoding="utf-8").removesuffix("\n").split("\n")):
         parts = line.split("\t")
         if len(parts) != 3 or parts[0] != str(number):
             raise ValueError(f"{path.name} line {number + 1} is not `{number} <tab> WordNet id <tab> words`")

@@ -1,0 +1,272 @@
+"""Calibration with sessions that take exactly the time they are told to, on a clock of their own."""
+
+import json
+import threading
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from service.core.latency import Calibration, DecodeCost
+from service.core.values import ImageHeader
+from service.pipeline.calibration import MAX_RUNS, MIN_RUNS, CalibrationFile, Calibrator, DecodeSample, Subject
+
+
+class Clock(threading.local):
+    """Seconds that pass only while something works; each thread has its own."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now_s
+
+
+class TimedSession:
+    """Takes the given seconds in turn, the last ones over and over."""
+
+    def __init__(self, clock: Clock, *seconds: float) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+        self._clock = clock
+        self._seconds = seconds
+
+    @property
+    def runs(self) -> int:
+        """How often it ran."""
+        return len(self.shapes)
+
+    def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Let time pass."""
+        self._clock.now_s += self._seconds[min(self.runs, len(self._seconds) - 1)]
+        self.shapes.append(pixels.shape)
+        return np.zeros((len(pixels), 2), np.float32)
+
+
+@pytest.fixture(name="clock")
+def _clock() -> Clock:
+    return Clock()
+
+
+def subject(name: str, session: TimedSession, size: int = 32) -> Subject:
+    """A variant whose graph has its name as checksum."""
+    return Subject(name, f"sha-{name}", size, session)
+
+
+def sample(image_format: str, megapixels: int) -> DecodeSample:
+    """An image of so many million pixels, whose body is that number."""
+    return DecodeSample(ImageHeader(image_format, 1000, 1000 * megapixels, 1), bytes([megapixels]))
+
+
+SAMPLES = (sample("JPEG", 1), sample("JPEG", 3))
+
+
+def calibrate(
+    clock: Clock,
+    *subjects: Subject,
+    file: CalibrationFile | None = None,
+    lanes: int = 1,
+    decode_s: tuple[float, float] = (0.002, 0.001),
+    samples: tuple[DecodeSample, ...] = SAMPLES,
+    seconds: float = 1.0,
+) -> Calibration:
+    """Decoding takes `decode_s[0]` plus `decode_s[1]` for each million pixels."""
+
+    def decode(body: bytes) -> None:
+        clock.now_s += decode_s[0] + decode_s[1] * body[0]
+
+    calibrator = Calibrator(lanes=lanes, file=file, seconds_per_variant=seconds, clock=clock)
+    return calibrator.calibrate(subjects, samples, decode)
+
+
+# Measuring.
+
+
+def test_each_variant_gets_its_median(clock: Clock) -> None:
+    """One slow run does not count."""
+    slow_once = TimedSession(clock, 0.5, 0.3, 9.0, 0.3)
+    found = calibrate(clock, subject("b0", TimedSession(clock, 0.1)), subject("b1", slow_once))
+    assert found.inference_s == pytest.approx({"b0": 0.1, "b1": 0.3})
+
+
+def test_the_first_run_warms_up_and_is_not_measured(clock: Clock) -> None:
+    """It pays for allocations."""
+    found = calibrate(clock, subject("b0", TimedSession(clock, 5.0, 0.1)))
+    assert found.inference_s["b0"] == pytest.approx(0.1)
+    assert found.ratios == pytest.approx((1.0,) * MIN_RUNS)
+
+
+def test_ratios_are_relative_to_the_median(clock: Clock) -> None:
+    """0.2, 0.1 and 0.4 s are once, half and twice the median of 0.2."""
+    found = calibrate(clock, subject("b0", TimedSession(clock, 0.9, 0.2, 0.1, 0.4)))
+    assert found.ratios == pytest.approx((1.0, 0.5, 2.0))
+
+
+def test_ratios_of_all_variants_are_pooled(clock: Clock) -> None:
+    """Whatever a variant's own time, its ratios have a median of one."""
+    found = calibrate(clock, *(subject(f"b{n}", TimedSession(clock, 1.0 * n, 0.9 * n, 1.2 * n)) for n in (1, 2, 3)))
+    assert len(found.ratios) == 3 * MIN_RUNS
+    assert median(found.ratios) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("run_s", "runs"), [(0.001, MAX_RUNS), (0.1, 10), (2.0, MIN_RUNS)])
+def test_runs_fill_the_seconds_within_bounds(clock: Clock, run_s: float, runs: int) -> None:
+    """One second: thirty runs of a fast network, ten of 100 ms, three of a slow one."""
+    session = TimedSession(clock, run_s)
+    calibrate(clock, subject("b0", session))
+    assert session.runs == 1 + runs
+
+
+def test_every_lane_runs_every_variant(clock: Clock) -> None:
+    """Each lane warms up and measures as often as a lone one would."""
+    session = TimedSession(clock, 2.0)
+    found = calibrate(clock, subject("b0", session), lanes=3)
+    assert session.runs == 3 * (1 + MIN_RUNS)
+    assert len(found.ratios) == 3 * MIN_RUNS
+
+
+def test_a_session_is_given_single_images_of_its_size(clock: Clock) -> None:
+    """[1, size, size, 3]."""
+    session = TimedSession(clock, 2.0)
+    calibrate(clock, subject("b0", session, size=48))
+    assert set(session.shapes) == {(1, 48, 48, 3)}
+
+
+def test_a_session_that_fails_ends_the_calibration(clock: Clock) -> None:
+    """A variant that cannot run must not be served."""
+
+    class Broken(TimedSession):
+        def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+            raise RuntimeError("no kernel")
+
+    with pytest.raises(RuntimeError, match="no kernel"):
+        calibrate(clock, subject("b0", Broken(clock, 1.0)))
+
+
+# Decoding.
+
+
+def test_decoding_is_a_line_through_both_samples(clock: Clock) -> None:
+    """2 ms, and 1 ms for each million pixels."""
+    cost = calibrate(clock).decode["JPEG"]
+    assert (cost.fixed_s, cost.per_megapixel_s) == pytest.approx((0.002, 0.001))
+
+
+def test_each_format_has_its_own_line(clock: Clock) -> None:
+    """In the order of the samples or not."""
+    samples = (sample("PNG", 4), sample("PNG", 1), *SAMPLES)
+    assert calibrate(clock, samples=samples).decode.keys() == {"JPEG", "PNG"}
+
+
+def test_decoding_never_gets_cheaper_with_size(clock: Clock) -> None:
+    """Noise that says so is not believed."""
+    cost = calibrate(clock, decode_s=(0.01, -0.002)).decode["JPEG"]
+    assert cost.per_megapixel_s == 0.0
+    assert cost.fixed_s == pytest.approx(0.008)
+
+
+def test_the_fixed_part_is_never_negative(clock: Clock) -> None:
+    """A line that would cross zero is lifted."""
+    assert calibrate(clock, decode_s=(-0.001, 0.002)).decode["JPEG"].fixed_s > 0
+
+
+# The file.
+
+
+def test_a_second_start_takes_what_the_first_measured(tmp_path: Path, clock: Clock) -> None:
+    """Though the machine would now measure something else."""
+    first = calibrate(clock, subject("b0", TimedSession(clock, 0.1)), file=CalibrationFile(tmp_path, "cpu"))
+    slower = subject("b0", TimedSession(clock, 0.9))
+    second = calibrate(clock, slower, file=CalibrationFile(tmp_path, "cpu"), decode_s=(0.5, 0.5))
+    assert second == first
+
+
+def test_a_second_start_still_warms_every_lane(tmp_path: Path, clock: Clock) -> None:
+    """Once each, and no more."""
+    for _ in range(2):
+        session = TimedSession(clock, 0.1)
+        calibrate(clock, subject("b0", session), file=CalibrationFile(tmp_path, "cpu"), lanes=2)
+    assert session.runs == 2
+
+
+def test_another_fingerprint_is_measured_anew(tmp_path: Path, clock: Clock) -> None:
+    """Another machine, another layout: another file."""
+    calibrate(clock, subject("b0", TimedSession(clock, 0.1)), file=CalibrationFile(tmp_path, "cpu"))
+    other = calibrate(clock, subject("b0", TimedSession(clock, 0.4)), file=CalibrationFile(tmp_path, "other cpu"))
+    assert other.inference_s["b0"] == pytest.approx(0.4)
+
+
+def test_both_fingerprints_are_kept(tmp_path: Path, clock: Clock) -> None:
+    """A folder shared by two machines serves both."""
+    for fingerprint, seconds in (("cpu", 0.1), ("other cpu", 0.4)):
+        calibrate(clock, subject("b0", TimedSession(clock, seconds)), file=CalibrationFile(tmp_path, fingerprint))
+    again = calibrate(clock, subject("b0", TimedSession(clock, 0.9)), file=CalibrationFile(tmp_path, "cpu"))
+    assert again.inference_s["b0"] == pytest.approx(0.1)
+
+
+def test_a_new_graph_is_measured_beside_the_known_ones(tmp_path: Path, clock: Clock) -> None:
+    """b0 from the file, b1 from its runs."""
+    calibrate(clock, subject("b0", TimedSession(clock, 0.1)), file=CalibrationFile(tmp_path, "cpu"))
+    both = [subject("b0", TimedSession(clock, 0.9)), subject("b1", TimedSession(clock, 0.3))]
+    found = calibrate(clock, *both, file=CalibrationFile(tmp_path, "cpu"))
+    assert found.inference_s == pytest.approx({"b0": 0.1, "b1": 0.3})
+
+
+def test_a_changed_graph_of_the_same_name_is_measured_anew(tmp_path: Path, clock: Clock) -> None:
+    """The checksum counts, not the name."""
+    calibrate(clock, subject("b0", TimedSession(clock, 0.1)), file=CalibrationFile(tmp_path, "cpu"))
+    rebuilt = Subject("b0", "sha-of-another-graph", 32, TimedSession(clock, 0.9))
+    assert calibrate(clock, rebuilt, file=CalibrationFile(tmp_path, "cpu")).inference_s["b0"] == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff\xfe\x00",
+        b"{}",
+        b'{"schema": 0, "fingerprint": "cpu", "variants": {}, "decode": {}}',
+        b'{"schema": 1, "fingerprint": "cpu", "variants": [], "decode": {}}',
+        b'{"schema": 1, "fingerprint": "cpu", "variants": {"sha-b0": {}}, "decode": {}}',
+        b'{"schema": 1, "fingerprint": "cpu", "variants": {"sha-b0": {"median_s": "x", "ratios": [1]}}, "decode": {}}',
+        b'{"schema": 1, "fingerprint": "cpu", "variants": {"sha-b0": {"median_s": 0, "ratios": [1]}}, "decode": {}}',
+        b'{"schema": 1, "fingerprint": "cpu", "variants": {"sha-b0": {"median_s": NaN, "ratios": [1]}}, "decode": {}}',
+        b'{"schema": 1, "fingerprint": "cpu", "variants": {}, "decode": {"JPEG": {"cost": 1}}}',
+        b'{"schema": 1, "fingerprint": "cpu", "variants": {}, "decode": {"JPEG": 1}}',
+    ],
+)
+def test_a_damaged_file_counts_as_empty_and_is_replaced(tmp_path: Path, clock: Clock, content: bytes) -> None:
+    """Cut short, of another schema, or edited by hand: measuring again costs seconds, a failed start costs more."""
+    CalibrationFile(tmp_path, "cpu").keep({}, {})
+    (path,) = tmp_path.glob("*.json")
+    path.write_bytes(content)
+    found = calibrate(clock, subject("b0", TimedSession(clock, 0.1)), file=CalibrationFile(tmp_path, "cpu"))
+    assert found.inference_s["b0"] == pytest.approx(0.1)
+    assert json.loads(path.read_text())["variants"]["sha-b0"]["median_s"] == pytest.approx(0.1)
+
+
+def test_the_folder_is_made_and_nothing_else_is_left_in_it(tmp_path: Path) -> None:
+    """No temporary file stays behind."""
+    CalibrationFile(tmp_path / "deep" / "er", "cpu").keep({}, {"JPEG": DecodeCost(0.1, 0.2)})
+    assert [path.suffix for path in (tmp_path / "deep" / "er").iterdir()] == [".json"]
+
+
+def test_what_is_kept_is_read_back(tmp_path: Path) -> None:
+    """Decode costs, by format."""
+    CalibrationFile(tmp_path, "cpu").keep({}, {"JPEG": DecodeCost(0.1, 0.2)})
+    assert CalibrationFile(tmp_path, "cpu").decode() == {"JPEG": DecodeCost(0.1, 0.2)}
+
+
+def test_a_graph_nobody_measured_is_unknown(tmp_path: Path) -> None:
+    """None, not a guess."""
+    assert CalibrationFile(tmp_path, "cpu").variant("sha") is None
+
+
+def test_without_a_file_everything_is_measured(clock: Clock) -> None:
+    """Each time."""
+    for seconds in (0.1, 0.4):
+        assert calibrate(clock, subject("b0", TimedSession(clock, seconds))).inference_s["b0"] == pytest.approx(seconds)

@@ -1,0 +1,135 @@
+"""Sessions on real graphs: shapes, batches, and what is refused at the start rather than under load."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.core.errors import EffserveError, ErrorKind
+from service.pipeline.session import (
+    ExecutionProvider,
+    Session,
+    SessionError,
+    SessionOptions,
+    check_provider,
+    runtime_fingerprint,
+)
+from tests.fixtures import CLASSES, tiny_graph
+
+SIZE_PX = 32
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, SIZE_PX, SIZE_PX, 3), dtype=np.uint8)
+
+
+@pytest.fixture(name="graph")
+def _graph(tmp_path: Path) -> Path:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(tiny_graph(SIZE_PX).content)
+    return path
+
+
+def open_session(path: Path, *, size: int = SIZE_PX, classes: int = CLASSES, threads: int = 1) -> Session:
+    """A session on the CPU."""
+    return Session(path, input_size_px=size, classes=classes, options=SessionOptions(threads=threads))
+
+
+def test_an_image_gives_one_finite_row_of_logits(graph: Path) -> None:
+    """[1, classes], float32."""
+    logits = open_session(graph).run(IMAGES[:1])
+    assert (logits.shape, logits.dtype.name) == ((1, CLASSES), "float32")
+    assert np.isfinite(logits).all()
+
+
+def test_a_batch_gives_the_same_logits_as_its_images_alone(graph: Path) -> None:
+    """Up to the order of additions."""
+    session = open_session(graph)
+    alone = np.concatenate([session.run(image[None]) for image in IMAGES])
+    assert session.run(IMAGES) == pytest.approx(alone, rel=1e-3, abs=1e-4)
+
+
+def test_different_images_give_different_logits(graph: Path) -> None:
+    """The graph looks at its input."""
+    logits = open_session(graph).run(IMAGES)
+    assert np.abs(logits[0] - logits[1]).max() > 1e-3
+
+
+def test_the_number_of_threads_does_not_change_the_answer(graph: Path) -> None:
+    """Up to the order of additions."""
+    one, two = (open_session(graph, threads=threads).run(IMAGES) for threads in (1, 2))
+    assert two == pytest.approx(one, rel=1e-3, abs=1e-4)
+
+
+def test_a_graph_of_another_input_size_is_refused(graph: Path) -> None:
+    """The sentence has the graph's size and the one that was expected."""
+    with pytest.raises(SessionError, match=r"32, 32, 3.*not uint8 \[N, 48, 48, 3\]"):
+        open_session(graph, size=48)
+
+
+def test_a_graph_with_another_number_of_classes_is_refused(graph: Path) -> None:
+    """Labels would be wrong or missing."""
+    with pytest.raises(SessionError, match=r"10\].*not float \[N, 1000\]"):
+        open_session(graph, classes=1000)
+
+
+@pytest.mark.parametrize("keep", [0, 1000, -1000])
+def test_a_graph_that_is_cut_short_is_refused(graph: Path, keep: int) -> None:
+    """Empty, a stub, and almost whole."""
+    graph.write_bytes(graph.read_bytes()[:keep])
+    with pytest.raises(SessionError, match="ONNX Runtime refuses the graph"):
+        open_session(graph)
+
+
+def test_a_file_that_is_no_graph_is_refused(graph: Path) -> None:
+    """And the runtime's reason is on one line."""
+    graph.write_text("not a graph\n" * 50)
+    with pytest.raises(SessionError) as caught:
+        open_session(graph)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    """With the same error as a damaged one."""
+    with pytest.raises(SessionError, match="refuses"):
+        open_session(tmp_path / "model.onnx")
+
+
+def test_a_provider_that_is_not_installed_is_named_with_those_that_are(graph: Path) -> None:
+    """An operator can tell what to write instead."""
+    with pytest.raises(SessionError, match=r"execution provider tensorrt is not in this.*; it has cpu"):
+        Session(
+            graph, input_size_px=SIZE_PX, classes=CLASSES, options=SessionOptions(provider=ExecutionProvider.TENSORRT)
+        )
+
+
+def test_the_cpu_provider_is_always_there() -> None:
+    """In every build of the runtime."""
+    check_provider(ExecutionProvider.CPU)
+
+
+def test_a_run_that_fails_is_an_internal_error_with_its_cause(graph: Path) -> None:
+    """An input of the wrong shape stands for whatever may go wrong in the runtime."""
+    with pytest.raises(EffserveError) as caught:
+        open_session(graph).run(np.zeros((1, 16, 16, 3), np.uint8))
+    assert caught.value.kind is ErrorKind.INTERNAL
+    assert caught.value.__cause__ is not None
+
+
+def test_a_failed_run_does_not_spoil_the_next_one(graph: Path) -> None:
+    """The session is shared by all lanes."""
+    session = open_session(graph)
+    before = session.run(IMAGES[:1])
+    with pytest.raises(EffserveError):
+        session.run(np.zeros((1, 16, 16, 3), np.uint8))
+    assert np.array_equal(session.run(IMAGES[:1]), before)
+
+
+def test_the_fingerprint_changes_with_the_layout_of_lanes() -> None:
+    """A latency measured with one layout says nothing about another."""
+    prints = {
+        runtime_fingerprint(SessionOptions(threads=threads), lanes) for threads, lanes in [(1, 1), (2, 1), (1, 2)]
+    }
+    assert len(prints) == 3
+
+
+def test_the_fingerprint_is_the_same_for_the_same_layout() -> None:
+    """So that a second start finds the first one's measurements."""
+    assert runtime_fingerprint(SessionOptions(), 2) == runtime_fingerprint(SessionOptions(), 2)
