@@ -20,7 +20,7 @@ from service.pipeline.executor import Runner
 from service.pipeline.session import Session, SessionError, SessionOptions, check_provider, runtime_fingerprint
 from service.pipeline.store import StoredVariant, StoreError, scan
 
-DECODE_SAMPLES_PX = ((320, 240), (1600, 1200))
+DECODE_SAMPLES_PX = ((320, 240), (1024, 768))
 """Two sizes a format: decode time is taken to be a line through them."""
 MAX_PIXELS = 10_000_000
 

@@ -25,6 +25,8 @@ SLOWDOWN_WINDOW = 9
 """Runs whose median is the slow-down: reacts within five runs, ignores four outliers."""
 UNKNOWN_TAIL_FACTOR = 1.5
 """Applied to the largest ratio seen while there are too few for the wanted quantile."""
+LEAST_RATIO = 1e-3
+"""A run that seems to have taken no time (a coarse clock) must not make the slow-down zero."""
 BASE_STEP = 1.01
 """A base follows its median by 1 % a run, and never leaves half to double of what calibration found."""
 BASE_CLIP = (0.5, 2.0)
@@ -146,7 +148,7 @@ class LatencyModel:
     def observe(self, run: Observation) -> None:
         """Learn from one run."""
         base = self._inference[run.variant] + run.expected_decode_s
-        ratio = (run.decode_s + run.inference_s) / base
+        ratio = max((run.decode_s + run.inference_s) / base, LEAST_RATIO)
         self._ratios.add(ratio / self._slowdown)
         self._slowdowns.append(ratio)
         self._track_bases(run)

@@ -115,6 +115,20 @@ async def test_a_rejected_request_raises_its_error() -> None:
     assert caught.value.kind is ErrorKind.INFEASIBLE_BUDGET
 
 
+async def test_a_fault_in_the_bookkeeping_does_not_lose_a_result(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The request whose run is done is answered; the fault is logged by the loop."""
+    shell = _shell(1)
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("broken bookkeeping")
+
+    monkeypatch.setattr(shell._scheduler, "finish", broken)
+    assert (await shell.run(job(1, 1.0), b"")).run.inference_s > 0
+    assert "broken bookkeeping" in caplog.text
+
+
 async def test_nothing_is_left_behind_after_any_outcome() -> None:
     """Answered, rejected and cancelled requests all leave the shell's books empty."""
     shell = _shell(1)

@@ -95,7 +95,10 @@ async def _from_multipart(request: Request, body: bytes) -> bytes:
     except (MultiPartException, KeyError, ValueError) as error:
         reason = getattr(error, "message", None) or "it does not parse"
         raise EffserveError(ErrorKind.MALFORMED_REQUEST, f"multipart: {reason}") from None
-    return await _field(form)
+    try:
+        return await _field(form)
+    finally:
+        await form.close()
 
 
 async def _field(form: FormData) -> bytes:

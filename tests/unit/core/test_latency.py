@@ -73,6 +73,14 @@ def test_one_outlier_does_not_move_the_slowdown() -> None:
     assert subject.slowdown == pytest.approx(1.0, rel=0.05)
 
 
+def test_runs_that_take_no_time_leave_finite_predictions() -> None:
+    """A clock too coarse to see a run must not lead to a division by zero."""
+    subject = _model((1.0,) * 200)
+    for _ in range(20):
+        subject.observe(_run("b0", 0.0))
+    assert 0 < subject.expected_s("b0", 0.0) < 1
+
+
 def test_a_base_never_leaves_half_to_double_of_its_calibration() -> None:
     """However long a variant surprises, its base is clipped; the ratios carry the rest."""
     subject = _model((1.0,) * 200)

@@ -1,0 +1,169 @@
+"""The methods of `effserve.v1.Classifier`. Each converts a message, asks the dataplane, and converts the answer.
+
+Every failure is told to the observer once: `Dataplane.classify` tells its own, this edge tells those it finds itself.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from service.core.errors import EffserveError, ErrorKind
+from service.core.messages import ClassifyRequest
+from service.core.values import Deadline
+from service.dataplane import Dataplane
+from service.edges.grpc import convert
+from service.edges.grpc.stream import Received, Stream
+from service.edges.questions import ClassifyParameters, Defaults, PlanParameters, checked, question
+from service.edges.request_ids import request_id
+from service.edges.status import STATUS
+from service.wire import classifier_pb2 as pb
+from service.wire import classifier_pb2_grpc
+
+PROTOCOL = "grpc"
+WINDOW_PER_LANE = 2
+"""Images of one stream in hand, per lane: one that runs and one that waits, so that no lane idles between them."""
+
+Context = grpc.aio.ServicerContext[Any, Any]
+M = TypeVar("M", bound=Message)
+
+
+class Classifier(classifier_pb2_grpc.ClassifierServicer):
+    """Method names and arguments are those of the .proto file, where they are described."""
+
+    def __init__(
+        self,
+        dataplane: Dataplane,
+        *,
+        clock: Callable[[], float],
+        defaults: Defaults,
+        image_bytes: int,
+        stopping: asyncio.Event,
+    ) -> None:
+        self._dataplane = dataplane
+        self._clock = clock
+        self._defaults = defaults
+        self._image_bytes = image_bytes
+        self._stopping = stopping
+
+    async def Classify(self, request: Received, context: Context) -> pb.ClassifyResponse:
+        """One image."""
+        started_s, identity = self._clock(), _identity(context, _id_in(request))
+        async with _aborting(context, identity):
+            response = await self._answer(request, identity, started_s, context.time_remaining())
+            context.set_trailing_metadata(convert.answer_metadata(response))
+            return response
+
+    async def ClassifyStream(self, _: AsyncIterator[Received], context: Context) -> None:
+        """Many images."""
+        identity = _identity(context)
+        context.set_trailing_metadata((("x-request-id", identity),))
+
+        async def answer_one(request: Received, number: int) -> pb.ClassifyStreamResponse:
+            return await self._outcome(request, request_id(_id_in(request) or f"{identity}-{number}"))
+
+        window = WINDOW_PER_LANE * self._dataplane.health().statistics.lanes
+        async with _aborting(context, identity):
+            if not await Stream(context, answer_one, window=window, stopping=self._stopping).serve():
+                raise EffserveError(ErrorKind.DRAINING, "the service is shutting down; send the rest elsewhere")
+
+    async def Plan(self, request: pb.PlanRequest | DecodeError, context: Context) -> pb.PlanResponse:
+        """A dry run."""
+        started_s, identity = self._clock(), _identity(context)
+        async with _aborting(context, identity):
+            with self._telling(identity, started_s):
+                asked = checked(PlanParameters, convert.plan_parameters(_read(request), context.time_remaining()))
+                wanted = question(asked, started_s, self._defaults)
+                return convert.plan_response(self._dataplane.plan(wanted), wanted.mode)
+
+    async def ListVariants(
+        self, request: pb.ListVariantsRequest | DecodeError, context: Context
+    ) -> pb.ListVariantsResponse:
+        """The table."""
+        started_s, identity = self._clock(), _identity(context)
+        async with _aborting(context, identity):
+            with self._telling(identity, started_s):
+                _read(request)
+                return convert.variants_response(self._dataplane.variants(), self._dataplane.refused())
+
+    async def _outcome(self, request: Received, identity: str) -> pb.ClassifyStreamResponse:
+        """Answer or error. The stream's deadline is not that of an image, so it buys no budget."""
+        try:
+            answer = await self._answer(request, identity, self._clock(), time_left_s=None)
+        except EffserveError as error:
+            return pb.ClassifyStreamResponse(request_id=identity, error=convert.error_message(error))
+        return pb.ClassifyStreamResponse(request_id=identity, answer=answer)
+
+    async def _answer(
+        self, request: Received, identity: str, started_s: float, time_left_s: float | None
+    ) -> pb.ClassifyResponse:
+        """Raises `EffserveError`, which the observer then knows of."""
+        with self._telling(identity, started_s):
+            message = _read(request)
+            asked = checked(ClassifyParameters, convert.classify_parameters(message, time_left_s))
+            wanted = question(asked, started_s, self._defaults)
+        with self._telling(identity, started_s, wanted.deadline):
+            body = self._within_limit(message.image)
+        asking = ClassifyRequest(body, wanted, identity, PROTOCOL, asked.top_k, asked.explain)
+        answer = await self._dataplane.classify(asking)
+        with self._telling(identity, started_s, wanted.deadline):
+            return convert.classify_response(answer, explained=asked.explain)
+
+    def _within_limit(self, image: bytes) -> bytes:
+        if len(image) <= self._image_bytes:
+            return image
+        detail = f"the image has {len(image)} bytes; the limit is {self._image_bytes} bytes"
+        raise EffserveError(ErrorKind.IMAGE_TOO_LARGE, detail, {"limit_bytes": self._image_bytes})
+
+    @contextmanager
+    def _telling(self, identity: str, started_s: float, deadline: Deadline | None = None) -> Iterator[None]:
+        """Tell the observer of a failure found here; one that nobody foresaw is named INTERNAL, its cause kept."""
+        try:
+            yield
+        except Exception as error:
+            failure = _named(error)
+            self._dataplane.failed(
+                protocol=PROTOCOL, request_id=identity, error=failure, deadline=deadline, started_s=started_s
+            )
+            if failure is error:
+                raise
+            raise failure from error
+
+
+def _read(received: M | DecodeError) -> M:
+    """The message. Raises `EffserveError(MALFORMED_REQUEST)` when the bytes were none."""
+    if isinstance(received, DecodeError):
+        raise EffserveError(
+            ErrorKind.MALFORMED_REQUEST, "the request's bytes are not the message that the method takes"
+        )
+    return received
+
+
+def _id_in(received: Received) -> str:
+    return "" if isinstance(received, DecodeError) else received.request_id
+
+
+def _named(error: Exception) -> EffserveError:
+    if isinstance(error, EffserveError):
+        return error
+    internal = EffserveError(ErrorKind.INTERNAL, "the service failed; the log has the cause under the request id")
+    internal.__cause__ = error
+    return internal
+
+
+def _identity(context: Context, given: str = "") -> str:
+    """The request's id: from the message, else from the metadata, else a new one."""
+    sent = dict(context.invocation_metadata() or ()).get("x-request-id")
+    return request_id(given or (sent if isinstance(sent, str) else None))
+
+
+@asynccontextmanager
+async def _aborting(context: Context, identity: str) -> AsyncIterator[None]:
+    """A failure inside ends the call with its status and metadata."""
+    try:
+        yield
+    except EffserveError as error:
+        await context.abort(STATUS[error.kind].grpc, error.detail, convert.error_metadata(error, identity))

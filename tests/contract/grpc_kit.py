@@ -1,0 +1,206 @@
+"""A gRPC server on a real socket, over a real dataplane whose lanes end their runs when the test says so."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+
+from model_store.manifest import (
+    Accuracy,
+    AccuracySource,
+    Architecture,
+    LabelSet,
+    Manifest,
+    Preprocessing,
+    Weights,
+    WeightsKind,
+)
+from service.core.events import Event, Observer, RequestAnswered, RequestFailed
+from service.core.messages import RefusedVariant
+from service.core.scheduler import Scheduler
+from service.core.values import Variant
+from service.dataplane import Dataplane
+from service.edges.grpc import GrpcServer
+from service.edges.questions import Defaults
+from service.pipeline.image import encode_sample
+from service.pipeline.lanes import Done, LaneRun, Lanes
+from service.pipeline.response import Label
+from service.pipeline.store import StoredVariant
+from service.wire import classifier_pb2_grpc
+from tests.builders import ACCURACIES, FAMILY, TIMES_S, latency, policy
+
+JPEG = encode_sample("JPEG", 64, 48)
+IMAGE_BYTES = 100_000
+CLASSES = 10
+REFUSED = RefusedVariant("b9", "1", "model.onnx is missing")
+
+
+class Gate:
+    """Holds the lanes' runs back while it is shut; `error` is what runs end in."""
+
+    def __init__(self) -> None:
+        self.open = True
+        self.error: BaseException | None = None
+        self._held: list[tuple[Done, LaneRun]] = []
+
+    def pass_on(self, done: Done, run: LaneRun) -> None:
+        """End a run, now or when the gate opens."""
+        if self.open:
+            asyncio.get_running_loop().call_soon(done, self.error or run)
+        else:
+            self._held.append((done, run))
+
+    def release(self) -> None:
+        """Open the gate."""
+        self.open = True
+        held, self._held = self._held, []
+        for done, run in held:
+            self.pass_on(done, run)
+
+
+class GatedLane:
+    """A lane that finds class 7 in every image."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    def start(self, body: bytes, variant: Variant, done: Done) -> None:
+        """See `Lane.start`."""
+        logits = np.zeros(CLASSES, np.float32)
+        logits[7] = 3.0
+        self._gate.pass_on(done, LaneRun(logits, time.monotonic(), 0.0, 0.0))
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+@dataclass
+class Recorder:
+    """Keeps the events."""
+
+    events: list[Event] = field(default_factory=list)
+    forward_to: Observer | None = None
+
+    def observe(self, event: Event) -> None:
+        """Take note, and pass it on."""
+        self.events.append(event)
+        if self.forward_to is not None:
+            self.forward_to.observe(event)
+
+    async def until(self, *, failed: int) -> None:
+        """Wait until that many requests have failed, for five seconds at most."""
+        async with asyncio.timeout(5):
+            while len(self.failed) < failed:  # noqa: ASYNC110 - events come from all sides
+                await asyncio.sleep(0.002)
+
+    @property
+    def answered(self) -> list[RequestAnswered]:
+        """In order."""
+        return [event for event in self.events if isinstance(event, RequestAnswered)]
+
+    @property
+    def failed(self) -> list[RequestFailed]:
+        """In order."""
+        return [event for event in self.events if isinstance(event, RequestFailed)]
+
+
+@dataclass
+class Kit:
+    """What a test needs of both ends."""
+
+    server: GrpcServer
+    dataplane: Dataplane
+    scheduler: Scheduler
+    gate: Gate
+    seen: Recorder
+    port: int
+    channel: grpc.aio.Channel
+
+    @property
+    def stub(self) -> Any:  # noqa: ANN401
+        """The classifier's client; the generated code has no types."""
+        return classifier_pb2_grpc.ClassifierStub(self.channel)  # type: ignore[no-untyped-call]
+
+    @property
+    def in_hand(self) -> int:
+        """Jobs that wait or run."""
+        statistics = self.scheduler.statistics(time.monotonic())
+        return statistics.waiting + statistics.running
+
+    async def until_in_hand(self, count: int) -> None:
+        """Wait until that many jobs wait or run, for five seconds at most."""
+        async with asyncio.timeout(5):
+            while self.in_hand != count:  # noqa: ASYNC110 (the scheduler has no event for it)
+                await asyncio.sleep(0.002)
+
+
+def composed(
+    gate: Gate, seen: Recorder, lanes: int, times_s: Mapping[str, float] = TIMES_S, **options: object
+) -> tuple[Dataplane, Scheduler]:
+    """A dataplane over the paper's family, with the real policy (which `options` go to) and scheduler."""
+    rule = policy(FAMILY, **options)
+    scheduler = Scheduler(policy=rule, latency=latency(times_s), lanes=lanes)
+    shell = Lanes(scheduler, [GatedLane(gate) for _ in range(lanes)], time.monotonic)
+    dataplane = Dataplane(
+        entries={variant.name: _entry(variant) for variant in FAMILY},
+        refused=[REFUSED],
+        policy=rule,
+        scheduler=scheduler,
+        lanes=shell,
+        observer=seen,
+        clock=time.monotonic,
+        max_pixels=1_000_000,
+    )
+    return dataplane, scheduler
+
+
+@asynccontextmanager
+async def serving(*, lanes: int = 1, reflection: bool = True) -> AsyncIterator[Kit]:
+    """A started server and a client connected to it; both are gone afterwards."""
+    gate, seen = Gate(), Recorder()
+    dataplane, scheduler = composed(gate, seen, lanes)
+    server = made(dataplane, reflection=reflection)
+    port = server.bind("127.0.0.1", 0)
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        try:
+            yield Kit(server, dataplane, scheduler, gate, seen, port, channel)
+        finally:
+            gate.release()
+            await server.stop(1.0)
+
+
+def made(dataplane: Dataplane, *, reflection: bool = True) -> GrpcServer:
+    """A server that is not bound yet."""
+    return GrpcServer(
+        dataplane, clock=time.monotonic, defaults=Defaults(), image_bytes=IMAGE_BYTES, reflection=reflection
+    )
+
+
+def _entry(variant: Variant) -> StoredVariant:
+    sizes = Preprocessing(input_size_px=224, crop_pct=0.875, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    network = Architecture(
+        level=variant.name, width=1, depth=1, group_width=1, expansion=6, norm="batch", padding="same"
+    )
+    manifest = Manifest(
+        name=variant.name,
+        version=variant.version,
+        architecture=network,
+        preprocessing=sizes,
+        labels=LabelSet(name="synthetic", classes=CLASSES, sha256=""),
+        params=5_288_548,
+        macs=390_000_000,
+        weights=Weights(kind=WeightsKind.CHECKPOINT, source="made for tests", licence="Apache-2.0"),
+        accuracy=Accuracy(top1=ACCURACIES[variant.name], dataset="synthetic", source=AccuracySource.MEASURED),
+        graph_sha256="",
+        graph_bytes=21_000_000,
+        built_with="tests",
+    )
+    labels = tuple(Label(f"n{index:08d}", f"class {index}") for index in range(CLASSES))
+    return StoredVariant(manifest, Path("nowhere"), labels)

@@ -1,0 +1,104 @@
+"""An HTTP server on a real socket: over real ONNX sessions, or over lanes that end their runs when the test says so."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from service.app import compose, prepare
+from service.core.scheduler import Scheduler
+from service.dataplane import Dataplane
+from service.edges.http.app import Scrape, create_http_app
+from service.edges.http.server import HttpServer
+from service.edges.questions import Defaults
+from service.settings import Settings, load
+from service.telemetry.metrics import Metrics
+from tests.builders import TIMES_S
+from tests.contract.grpc_kit import IMAGE_BYTES, Gate, Recorder, composed
+
+
+@dataclass
+class Kit:
+    """What a test needs of both ends."""
+
+    client: httpx.AsyncClient
+    dataplane: Dataplane
+    seen: Recorder
+    port: int
+    gate: Gate
+    scheduler: Scheduler | None = None
+
+    async def until_in_hand(self, count: int) -> None:
+        """Wait until that many jobs wait or run, for five seconds at most."""
+        async with asyncio.timeout(5):
+            while True:
+                now = self.dataplane.health().statistics
+                if now.waiting + now.running == count:
+                    return
+                await asyncio.sleep(0.002)
+
+
+@asynccontextmanager
+async def gated(*, lanes: int = 1, times_s: Mapping[str, float] = TIMES_S, **options: object) -> AsyncIterator[Kit]:
+    """Gated lanes over the paper's family; `options` go to the policy."""
+    gate, seen = Gate(), Recorder()
+    dataplane, scheduler = composed(gate, seen, lanes, times_s, **options)
+    dataplane.ready = True
+    async with _serving(dataplane, seen, gate, no_metrics) as kit:
+        kit.scheduler = scheduler
+        yield kit
+        gate.release()
+
+
+@asynccontextmanager
+async def real(store: Path, **overrides: dict[str, object]) -> AsyncIterator[Kit]:
+    """Real sessions, lanes and metrics over a store."""
+    settings = settings_for(store, **overrides)
+    metrics, seen = Metrics(), Recorder()
+    seen.forward_to = metrics
+    dataplane, lanes = compose(settings, prepare(settings, seen), seen, time.monotonic)
+    metrics.watch(dataplane.health, dataplane.variants)
+    dataplane.ready = True
+
+    async def scrape(accept: str) -> tuple[bytes, str]:
+        metrics.refresh()
+        return metrics.exposition(accept)
+
+    async with _serving(dataplane, seen, Gate(), scrape) as kit:
+        yield kit
+    lanes.close()
+
+
+def settings_for(store: Path, **overrides: dict[str, object]) -> Settings:
+    """Settings of a small service: two lanes, quick calibration that is kept beside the store's variants."""
+    quick: dict[str, dict[str, object]] = {
+        "store": {"dir": store},
+        "lanes": {"count": 2},
+        "calibration": {"dir": store / ".calibration", "seconds_per_variant": 0.01},
+    }
+    return load(None, quick | overrides)
+
+
+async def no_metrics(accept: str) -> tuple[bytes, str]:
+    """For servers whose metrics nobody asks for."""
+    return b"", "text/plain"
+
+
+@asynccontextmanager
+async def _serving(dataplane: Dataplane, seen: Recorder, gate: Gate, scrape: Scrape) -> AsyncIterator[Kit]:
+    clock = time.monotonic
+    app = create_http_app(dataplane, clock=clock, defaults=Defaults(), image_bytes=IMAGE_BYTES, scrape=scrape)
+    server = HttpServer(app, clock=clock, keep_alive_s=5, timeout_s=1)
+    port = server.bind("127.0.0.1", 0)
+    await server.start()
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        try:
+            yield Kit(client, dataplane, seen, port, gate)
+        finally:
+            gate.release()
+            await client.aclose()
+            await server.stop()
