@@ -82,7 +82,7 @@ def prepare(settings: Settings, observer: Observer, announce: Announce = lambda 
     """Load and measure what the store holds. Raises `StartupError`."""
     options = SessionOptions(settings.lanes.provider, settings.lanes.threads)
     lanes = settings.lanes.count or max(usable_cores() // settings.lanes.threads, 1)
-    loaded = load(settings.store.dir, options, observer, announce)
+    loaded = load(settings.store.dir, options, lanes, observer, announce)
     policy = _policy(settings, loaded)
     calibration = measure(
         loaded,

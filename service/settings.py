@@ -70,7 +70,10 @@ class Http(_Group):
     )
     port: int = Field(8000, ge=0, le=65535, description="TCP port; 0 lets the system choose one.")
     keep_alive_s: float = Field(
-        75.0, gt=0, description="Idle seconds after which a connection is closed; longer than most load balancers'."
+        75.0,
+        gt=0,
+        le=86_400,
+        description="Idle seconds after which a connection is closed; longer than most load balancers'.",
     )
 
 
@@ -230,10 +233,10 @@ def load(config: Path | None = None, overrides: Overrides | None = None) -> Sett
     Raises `SettingsError` for a file that cannot be read, a name that is not a setting, or a value out of range.
     """
     content = _file(config) if config is not None else {}
-    _known(((name, f"{PREFIX}{name}".upper()) for name in _environment()), "environment variable")
-    _known(
-        ((_env_name(g, n), f"{g}.{n}") for g, values in content.items() for n in _table(config, g, values)), "setting"
-    )
+    _known(_environment(), [variable(name) for name in names()], "environment variable", PREFIX)
+    in_file = [f"{group}.{name}" for group, values in content.items() for name in _table(config, group, values)]
+    _known(content, groups(), "group of settings")
+    _known(in_file, names(), "setting")
     try:
         below = Settings(**content)
     except ValidationError as error:
@@ -260,28 +263,25 @@ def names() -> list[str]:
     return [f"{group}.{name}" for group, model in groups().items() for name in model.model_fields]
 
 
-def _env_name(group: str, name: str) -> str:
-    return f"{group}_{name}".lower()
+def variable(name: str) -> str:
+    """The environment variable of the setting `group.name`."""
+    return PREFIX + name.replace(".", "_").upper()
 
 
 def _environment() -> list[str]:
-    """Names after the prefix, in lower case."""
+    """The variables that are meant to be settings, in upper case."""
     set_here = (name.upper() for name in os.environ)
-    return [n.removeprefix(PREFIX).lower() for n in set_here if n.startswith(PREFIX) and n not in NOT_SETTINGS]
+    return [name for name in set_here if name.startswith(PREFIX) and name not in NOT_SETTINGS]
 
 
-def _known(given: Iterable[tuple[str, str]], what: str) -> None:
-    known = [name.replace(".", "_") for name in names()]
-    for key, shown in given:
-        if key not in known:
-            close = difflib.get_close_matches(key, known, 1)
-            hint = f"; did you mean {_like(shown, close[0])}?" if close else ""
-            raise SettingsError(f"{shown} is not a known {what}{hint}")
-
-
-def _like(shown: str, key: str) -> str:
-    """The known name in the form the wrong one was written in."""
-    return f"{PREFIX}{key}".upper() if shown.startswith(PREFIX) else key.replace("_", ".", 1)
+def _known(given: Iterable[str], known: Iterable[str], what: str, prefix: str = "") -> None:
+    """Raise `SettingsError` for a name that is not known, with the closest one that is; `prefix` says nothing."""
+    comparable = {name.removeprefix(prefix).lower(): name for name in known}
+    for name in given:
+        if name not in comparable.values():
+            close = difflib.get_close_matches(name.removeprefix(prefix).lower(), comparable, 1)
+            hint = f"; did you mean {comparable[close[0]]}?" if close else ""
+            raise SettingsError(f"{name} is not a known {what}{hint}")
 
 
 def _file(path: Path) -> dict[str, Any]:

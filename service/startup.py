@@ -8,6 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from service.pipeline import image
 from service.pipeline.calibration import CalibrationFile, Calibrator, DecodeSample, Subject
 from service.pipeline.executor import Runner
 from service.pipeline.session import Session, SessionError, SessionOptions, check_provider, runtime_fingerprint
-from service.pipeline.store import StoredVariant, StoreError, scan
+from service.pipeline.store import StoredVariant, StoreError, StoreScan, scan
 
 DECODE_SAMPLES_PX = ((320, 240), (1024, 768))
 """Two sizes a format: decode time is taken to be a line through them."""
@@ -41,28 +42,31 @@ class Loaded:
     refused: tuple[RefusedVariant, ...]
 
 
-def load(store_dir: Path, options: SessionOptions, observer: Observer, announce: Announce) -> Loaded:
-    """Check the store and open a session for each intact variant, smallest first. Raises `StartupError`."""
+def load(store_dir: Path, options: SessionOptions, lanes: int, observer: Observer, announce: Announce) -> Loaded:
+    """Check the store and open a warm session for each intact variant. Raises `StartupError`.
+
+    The largest comes first: opening a session keeps the interpreter busy, running one does not, so the long first
+    runs pass while the others are opened.
+    """
     announce("checking the store")
-    try:
-        check_provider(options.provider)
-        found = scan(store_dir)
-    except (SessionError, StoreError) as error:
-        raise StartupError(str(error)) from error
-    refused = list(found.refused)
-    entries, runners = {}, {}
-    for entry in sorted(found.entries, key=lambda e: e.manifest.macs):
-        announce(f"loading {entry.manifest.name}")
-        opened = _open(entry, options, observer)
-        if isinstance(opened, Runner):
-            entries[entry.manifest.name], runners[entry.manifest.name] = entry, opened
-        else:
-            refused.append(opened)
-    for one in refused:
-        observer.observe(VariantRefused(one.name, one.version, one.reason))
-    if not entries:
+    found = _scan(store_dir, options)
+    with ThreadPoolExecutor(lanes) as pool:
+        opening = []
+        for entry in sorted(found.entries, key=lambda e: e.manifest.macs, reverse=True):
+            announce(f"loading {entry.manifest.name}")
+            opening.append(_Opening.of(entry, options, pool))
+    outcomes = [(one, one.outcome()) for one in reversed(opening)]
+    refused = found.refused + tuple(outcome for _, outcome in outcomes if isinstance(outcome, RefusedVariant))
+    resident = {one.name: (one.entry, outcome) for one, outcome in outcomes if isinstance(outcome, Runner)}
+    for variant in refused:
+        observer.observe(VariantRefused(variant.name, variant.version, variant.reason))
+    for one, outcome in outcomes:
+        if isinstance(outcome, Runner):
+            observer.observe(one.loaded())
+    if not resident:
         raise StartupError(f"nothing in {store_dir} can be served: {refused[0].name}: {refused[0].reason}")
-    return Loaded(entries, runners, tuple(refused))
+    entries = {name: entry for name, (entry, _) in resident.items()}
+    return Loaded(entries, {name: runner for name, (_, runner) in resident.items()}, refused)
 
 
 def check_port(host: str, port: int) -> None:
@@ -86,7 +90,7 @@ def measure(
     loaded: Loaded, *, options: SessionOptions, lanes: int, folder: Path | None, seconds_per_variant: float,
     announce: Announce,
 ) -> Calibration:  # fmt: skip
-    """Warm every session on every lane and find out what decode and inference cost here."""
+    """Find out what decode and inference cost here, unless earlier starts did."""
     file = None if folder is None else CalibrationFile(folder, runtime_fingerprint(options, lanes))
     calibrator = Calibrator(lanes=lanes, file=file, seconds_per_variant=seconds_per_variant, progress=announce)
     smallest = next(iter(loaded.runners.values())).preprocessing
@@ -105,31 +109,59 @@ def writable(folder: Path | None) -> Path | None:
     return folder if os.access(folder, os.W_OK) else None
 
 
-def _open(entry: StoredVariant, options: SessionOptions, observer: Observer) -> Runner | RefusedVariant:
-    manifest, preprocessing = entry.manifest, entry.manifest.preprocessing
-    started_s = time.perf_counter()
+def _scan(store_dir: Path, options: SessionOptions) -> StoreScan:
     try:
-        session = Session(
-            entry.graph,
-            input_size_px=preprocessing.input_size_px,
-            classes=manifest.labels.classes,
-            options=options,
-        )
-    except SessionError as error:
-        return RefusedVariant(manifest.name, str(manifest.version), str(error))
-    variant = entry.variant()
-    observer.observe(
-        VariantLoaded(
+        check_provider(options.provider)
+        return scan(store_dir)
+    except (SessionError, StoreError) as error:
+        raise StartupError(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """A variant on its way to being served: its session is open, its first run may still go on."""
+
+    entry: StoredVariant
+    session: Session | None
+    warm: Future[None]
+    load_s: float
+
+    @classmethod
+    def of(cls, entry: StoredVariant, options: SessionOptions, pool: ThreadPoolExecutor) -> "_Opening":
+        started_s = time.perf_counter()
+        size_px, classes = entry.manifest.preprocessing.input_size_px, entry.manifest.labels.classes
+        try:
+            session = Session(entry.graph, input_size_px=size_px, classes=classes, options=options)
+        except SessionError as error:
+            failed: Future[None] = Future()
+            failed.set_exception(error)
+            return cls(entry, None, failed, 0.0)
+        return cls(entry, session, pool.submit(session.warm_up), time.perf_counter() - started_s)
+
+    @property
+    def name(self) -> str:
+        return self.entry.manifest.name
+
+    def outcome(self) -> Runner | RefusedVariant:
+        """Waits for the first run."""
+        problem = self.warm.exception()
+        if isinstance(problem, SessionError):
+            return RefusedVariant(self.name, str(self.entry.manifest.version), str(problem))
+        if problem is not None or self.session is None:
+            raise StartupError(f"{self.name} cannot be loaded") from problem
+        return Runner(self.session, self.entry.manifest.preprocessing)
+
+    def loaded(self) -> VariantLoaded:
+        variant, manifest = self.entry.variant(), self.entry.manifest
+        return VariantLoaded(
             name=variant.name,
             version=variant.version,
-            load_s=time.perf_counter() - started_s,
+            load_s=self.load_s,
             macs=manifest.macs,
             params=manifest.params,
             rank_top1=variant.rank_top1,
             trained=variant.trained,
         )
-    )
-    return Runner(session, preprocessing)
 
 
 def _subjects(loaded: Loaded) -> Sequence[Subject]:

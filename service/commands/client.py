@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from rich.markup import escape
 
 from service.commands.console import fail, out, print_json, print_table
 
@@ -29,7 +30,10 @@ def plan(*, url: str, params: dict[str, Any], as_json: bool) -> None:
         print_json(answer)
         return
     decision = answer["decision"]
-    out.print(f"[bold]{decision['variant']}[/bold]  {decision['why']}", highlight=False)
+    out.print(f"[bold]{escape(decision['variant'])}[/bold]  {escape(decision['why'])}", highlight=False)
+    if answer["would_be_refused"]:
+        smallest = f"{answer['smallest_feasible_budget_ms']:g} ms would do now"
+        out.print(f"  would be refused in strict mode; {smallest}", style="yellow", highlight=False)
     rows = [_candidate_row(candidate) for candidate in decision["candidates"]]
     columns = [("variant", "left"), ("top-1", "right"), ("mean", "right"), ("tail", "right"), ("verdict", "left")]
     print_table("", columns, rows)
@@ -49,7 +53,8 @@ def variants(*, url: str, as_json: bool) -> None:
     ]  # fmt: skip
     print_table("", columns, [_variant_row(row) for row in answer["variants"]])
     for refused in answer.get("refused", []):
-        out.print(f"not served: {refused['name']} version {refused['version']}: {refused['reason']}", style="red")
+        entry = f"{refused['name']} version {refused['version']}: {refused['reason']}"
+        out.print(f"not served: {entry}", style="red", highlight=False, markup=False)
 
 
 def _candidate_row(row: dict[str, Any]) -> list[str]:
@@ -77,16 +82,19 @@ def _show_answer(path: Path, answer: dict[str, Any]) -> None:
     decision, timing, budget = answer["decision"], answer["timing_ms"], answer["budget"]
     met = "[green]met[/green]" if budget["met"] else "[red]missed[/red]"
     spent = f"{timing['total']:.1f} of {budget['requested_ms']:g} ms"
-    out.print(f"[bold]{path.name}[/bold]  {decision['variant']}  {spent}, {met}", highlight=False)
-    out.print(f"  {decision['why']}", style="dim", highlight=False)
+    out.print(f"[bold]{escape(path.name)}[/bold]  {escape(decision['variant'])}  {spent}, {met}", highlight=False)
+    out.print(f"  {decision['why']}", style="dim", highlight=False, markup=False)
     for warning in answer["warnings"]:
-        out.print(f"  warning: {warning}", style="yellow", highlight=False)
+        out.print(f"  warning: {warning}", style="yellow", highlight=False, markup=False)
     for prediction in answer["predictions"]:
         out.print(f"  {prediction['probability']:7.2%}  {prediction['label']}", highlight=False, markup=False)
 
 
 def _client(url: str) -> httpx.Client:
-    return httpx.Client(base_url=url, timeout=TIMEOUT_S)
+    try:
+        return httpx.Client(base_url=url, timeout=TIMEOUT_S)
+    except httpx.InvalidURL as error:
+        fail(f"{url} is not a URL: {error}")
 
 
 def _upload(path: Path) -> dict[str, Any]:
@@ -105,10 +113,21 @@ def _checked(request: Callable[[], httpx.Response]) -> dict[str, Any]:
         response = request()
     except httpx.HTTPError as error:
         fail(f"no answer from the server ({error}); is `effserve serve` running, and is --url right?")
-    body = response.json() if "json" in response.headers.get("content-type", "") else {}
-    if response.is_success:
-        return dict(body)
-    return fail(f"{response.status_code} {body.get('title', response.reason_phrase)}: {body.get('detail', '')}")
+    body = _document(response)
+    if not response.is_success:
+        fail(f"{response.status_code} {body.get('title', response.reason_phrase)}: {body.get('detail', '')}")
+    if not body:
+        fail(f"{response.url} is no answer of effserve; is --url right?")
+    return body
+
+
+def _document(response: httpx.Response) -> dict[str, Any]:
+    """The JSON object in the answer; empty when there is none."""
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
 
 
 def _ms(value: float) -> str:

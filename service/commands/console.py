@@ -7,10 +7,14 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-out = Console()
+PIPED_WIDTH = 1_000
+"""Columns where there is no terminal: nothing is cut off or wrapped for a program that reads it."""
+
+out = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 err = Console(stderr=True)
 
 
@@ -34,7 +38,7 @@ def print_table(title: str, columns: list[tuple[str, str]], rows: list[list[str]
     for heading, justify in columns:
         table.add_column(heading, justify="right" if justify == "right" else "left", no_wrap=heading != "why")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     out.print(table)
 
 

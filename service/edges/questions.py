@@ -85,8 +85,9 @@ def invalid_parameter(error: Mapping[str, Any]) -> EffserveError:
     """The named failure behind one of pydantic's error entries."""
     name = str(error["loc"][-1]) if error["loc"] else "parameters"
     if error["type"] == "extra_forbidden":
-        known = ", ".join(ClassifyParameters.model_fields)
-        detail = f"{name} is not a parameter; there are {known}"
+        # A parameter of classifying is refused only where nothing is classified.
+        model = PlanParameters if name in ClassifyParameters.model_fields else ClassifyParameters
+        detail = f"{name} is not a parameter here; there are {', '.join(model.model_fields)}"
     else:
         detail = f"{name}: {error['msg'][0].lower()}{error['msg'][1:]}"
     return EffserveError(ErrorKind.INVALID_PARAMETER, detail, {"parameter": name})

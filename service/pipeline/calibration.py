@@ -1,7 +1,7 @@
 """Start-up calibration: what decode and inference take on this machine, with every lane busy.
 
-Measured once per graph, CPU, runtime version and lane layout, then kept in a file, so that a warm start only warms
-the sessions up. All lanes run at the same time because that is how the service runs under load: shared caches and
+Measured once per graph, CPU, runtime version and lane layout, then kept in a file, so that a warm start measures
+nothing. All lanes run at the same time because that is how the service runs under load: shared caches and
 memory bandwidth make a lone run look cheaper than it will be.
 """
 
@@ -111,7 +111,7 @@ class CalibrationFile:
 
 
 class Calibrator:
-    """Measures what the file does not know yet; warms every session either way."""
+    """Measures what the file does not know yet."""
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class Calibrator:
         samples: Sequence[DecodeSample],
         decode: Callable[[bytes], object],
     ) -> Calibration:
-        """Medians per variant and per image format, and the window of ratios. Warms each session on every lane."""
+        """Medians per variant and per image format, and the window of ratios."""
         with ThreadPoolExecutor(self._lanes) as pool:
             decode_costs = (self._file.decode() if self._file else {}) or self._decode_costs(samples, decode)
             measured = {subject.name: self._variant(subject, pool) for subject in subjects}
@@ -145,11 +145,11 @@ class Calibrator:
         return Calibration(medians, decode_costs, ratios)
 
     def _variant(self, subject: Subject, pool: ThreadPoolExecutor) -> _Measured:
-        self._progress(subject.name)
-        first = self._round(subject, pool, runs=1)
         known = self._file.variant(subject.graph_sha256) if self._file else None
         if known is not None:
             return known
+        self._progress(f"measuring {subject.name}")
+        first = self._round(subject, pool, runs=1)
         runs = min(max(math.ceil(self._seconds / median(first)), MIN_RUNS), MAX_RUNS)
         times = self._round(subject, pool, runs=runs)
         middle = median(times)
@@ -175,7 +175,7 @@ class Calibrator:
         self, samples: Sequence[DecodeSample], decode: Callable[[bytes], object]
     ) -> dict[str, DecodeCost]:
         """A line through the two sample sizes of each format. Decoding is short, so one thread measures it."""
-        self._progress("decode")
+        self._progress("measuring decode")
         times: dict[str, list[tuple[float, float]]] = {}
         for sample in samples:
             seconds = median(self._times(lambda body=sample.body: decode(body), 5))  # type: ignore[misc]

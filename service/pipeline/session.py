@@ -76,6 +76,17 @@ class Session:
         check_provider(options.provider)
         self._session = _open(path, options)
         self._input, self._output = _signature(self._session, input_size_px, classes)
+        self._size_px = input_size_px
+
+    def warm_up(self) -> None:
+        """Run once, on a black image: the first run allocates what later ones reuse.
+
+        Raises `SessionError` when the graph loads but does not run.
+        """
+        try:
+            self.run(np.zeros((1, self._size_px, self._size_px, 3), np.uint8))
+        except EffserveError as error:
+            raise SessionError(f"the graph does not run: {' '.join(str(error.__cause__).split())[:200]}") from error
 
     def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Logits [N, classes] of images [N, size, size, 3]. Releases the GIL.

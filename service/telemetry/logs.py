@@ -21,6 +21,9 @@ from service.core.events import (
     VariantRefused,
 )
 
+_FRAMES = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+"""Tracebacks without local variables: those hold the client's image."""
+
 
 def configure(*, level: str, json: bool | None, stream: TextIO | None = None) -> None:
     """Set up structlog for the process. `level` is a name such as `info`; lines go to standard output.
@@ -35,9 +38,9 @@ def configure(*, level: str, json: bool | None, stream: TextIO | None = None) ->
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     rendered: list[Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [structlog.processors.ExceptionRenderer(_FRAMES), structlog.processors.JSONRenderer()]
         if json
-        else [structlog.dev.ConsoleRenderer(colors=terminal)]
+        else [structlog.dev.ConsoleRenderer(colors=terminal, exception_formatter=structlog.dev.plain_traceback)]
     )
     structlog.configure(
         processors=[*shared, *rendered],

@@ -63,7 +63,8 @@ class Classifier(classifier_pb2_grpc.ClassifierServicer):
         context.set_trailing_metadata((("x-request-id", identity),))
 
         async def answer_one(request: Received, number: int) -> pb.ClassifyStreamResponse:
-            return await self._outcome(request, request_id(_id_in(request) or f"{identity}-{number}"))
+            given = _id_in(request)
+            return await self._outcome(request, request_id(given) if given else f"{identity}-{number}")
 
         window = WINDOW_PER_LANE * self._dataplane.health().statistics.lanes
         async with _aborting(context, identity):

@@ -1,6 +1,8 @@
 """uvicorn as this service runs it: sockets bound early, signals left alone, the first byte of each request timed.
 
 The composition root owns signals and the order of shutting down, so uvicorn's own handling of them is switched off.
+Stopping loses nothing: closing a listening socket resets the connections that wait in its backlog, and uvicorn closes
+connections that have not sent anything yet, so the backlog is taken in first and newcomers are given time to ask.
 """
 
 import asyncio
@@ -24,12 +26,33 @@ def _timed_protocol(clock: Callable[[], float]) -> type[asyncio.Protocol]:
     return TimedProtocol
 
 
+NEWCOMER_S = 1.0
+"""How long a connection that was accepted may take to send its first request once the service is stopping."""
+
+
 class _Server(uvicorn.Server):
-    """A server that neither takes signals nor is polled for being up."""
+    """A server that takes no signals, says when it is up, and can stop accepting before it stops."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.listening = asyncio.Event()
+
+    async def stop_accepting(self, listener: socket.socket) -> None:
+        """Take in the connections that wait, close the listener, and let the newcomers send their request."""
+        waiting = list(_backlog(listener))
+        for server in self.servers:
+            server.close()
+        loop = asyncio.get_running_loop()
+        for connection in waiting:
+            await loop.connect_accepted_socket(self._protocol, connection)
+        until_s = loop.time() + NEWCOMER_S
+        while loop.time() < until_s and any(map(_is_new, self.server_state.connections)):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -81,8 +104,24 @@ class HttpServer:
 
     async def stop(self) -> None:
         """Accept nothing new, finish what is in hand, cut what takes longer than the timeout."""
-        self._server.should_exit = True
-        if self._task is not None:
+        if self._task is not None and self._socket is not None:
+            await self._server.stop_accepting(self._socket)
+            self._server.should_exit = True
             await self._task
         elif self._socket is not None:
             self._socket.close()
+
+
+def _is_new(connection: object) -> bool:
+    """Whether nothing has been asked on it yet."""
+    return isinstance(connection, HttpToolsProtocol) and connection.cycle is None
+
+
+def _backlog(listener: socket.socket) -> Iterator[socket.socket]:
+    """Connections that the system has accepted and the server has not seen yet."""
+    # A copy, because event loops close the socket that they listen on.
+    with listener.dup() as copy:
+        copy.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                yield copy.accept()[0]
