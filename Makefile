@@ -6,12 +6,15 @@ STORE ?= .store
 # What `make run` serves: every plain level, and the G16 levels (Proxy Norm) that are quick to load.
 VARIANTS ?= b0 b1 b2 b3 b4 b5 b6 b7 b0-g16 b1-g16 b2-g16 b3-g16
 SERVE_FLAGS ?= --route-untrained
+# `make run` lets budgets choose untrained weights, because a fresh machine has no others; every answer says so.
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 PARITY := .venv-parity
-SOURCES := service model_store tests proto benchmarks
+SOURCES := service model_store tests proto docs benchmarks
+EMPTY :=
+BUILT := $(STORE)/.built-$(subst $(EMPTY) $(EMPTY),_,$(strip $(VARIANTS)))
 
 .DEFAULT_GOAL := help
 
@@ -20,9 +23,13 @@ help: ## what can be made
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 .PHONY: run
-run: $(VENV)/run.stamp ## environment, model store, server on HTTP 8000 and gRPC 9000
-	@$(BIN)/effserve build $(VARIANTS) --store $(STORE) --quiet
+run: $(VENV)/run.stamp $(BUILT) ## environment, model store, server on HTTP 8000 and gRPC 9000
 	@exec $(BIN)/effserve serve --store $(STORE) $(SERVE_FLAGS)
+
+# One build for each list of variants; what is in the store already is kept.
+$(BUILT): | $(VENV)/run.stamp
+	@$(BIN)/effserve build $(VARIANTS) --store $(STORE)
+	@touch $@
 
 .PHONY: test
 test: lint types imports check unit ## lint, types, import contracts, drift checks, tests
@@ -44,6 +51,7 @@ imports: $(VENV)/dev.stamp ## who may import whom; dependencies that are missing
 .PHONY: check
 check: $(VENV)/dev.stamp ## committed stubs and generated pages match their sources
 	$(BIN)/python proto/generate.py --check
+	$(BIN)/python docs/generate.py --check
 
 .PHONY: unit
 unit: $(VENV)/dev.stamp ## the tests, and branch coverage of the core
@@ -53,6 +61,23 @@ unit: $(VENV)/dev.stamp ## the tests, and branch coverage of the core
 .PHONY: wire
 wire: $(VENV)/dev.stamp ## regenerate the gRPC stubs
 	$(BIN)/python proto/generate.py
+
+.PHONY: docs
+docs: $(VENV)/dev.stamp ## regenerate the pages that are made from the code
+	$(BIN)/python docs/generate.py
+
+.PHONY: parity
+parity: $(PARITY)/stamp ## the same weights in timm and here give the same logits (needs torch, 1.3 GB)
+	$(PARITY)/bin/python -m model_store.builder.parity
+
+# Two calls: --require-hashes holds for a whole call, and torch's local builds have no published hash.
+.PHONY: parity-install
+parity-install: $(PARITY)/stamp
+$(PARITY)/stamp: requirements/run.txt requirements/parity.txt
+	@$(PYTHON) -m venv $(PARITY)
+	$(PARITY)/bin/pip install --disable-pip-version-check --quiet --require-hashes -r requirements/run.txt
+	$(PARITY)/bin/pip install --disable-pip-version-check --quiet -r requirements/parity.txt
+	@touch $@
 
 .PHONY: bench
 bench: $(VENV)/dev.stamp ## the figures of the README, on this machine
@@ -69,16 +94,15 @@ LOCK := --quiet --universal --generate-hashes --python-version 3.11 --no-annotat
 
 .PHONY: clean
 clean: ## remove everything that was made
-	rm -rf $(VENV) .venv-parity .venv-lock $(STORE) .*_cache .coverage .hypothesis
+	rm -rf $(VENV) $(PARITY) .venv-lock $(STORE) .*_cache .coverage .hypothesis
 
-# pip without a progress bar is silent for a minute; say what happens.
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "effserve needs CPython >= 3.11, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12")'
 	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/run.stamp: requirements/run.txt pyproject.toml | $(BIN)/python
 	@echo "installing the locked dependencies (about a minute, once) ..."
-	@$(BIN)/pip install --disable-pip-version-check --progress-bar on -q --require-hashes -r requirements/run.txt
+	@$(BIN)/pip install --disable-pip-version-check --require-hashes -r requirements/run.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 

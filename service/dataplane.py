@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from service.core.errors import EffserveError, ErrorKind
+from service.core.errors import EffserveError, ErrorKind, fault
 from service.core.events import Observer, RequestAnswered, RequestFailed
 from service.core.messages import Answer, ClassifyRequest, Plan, Prediction, RefusedVariant, VariantRow
 from service.core.policy import BudgetPolicy
@@ -204,6 +204,4 @@ def _named(error: BaseException) -> EffserveError:
         return error
     if isinstance(error, asyncio.CancelledError):
         return EffserveError(ErrorKind.CANCELLED, "the client went away")
-    internal = EffserveError(ErrorKind.INTERNAL, "the service failed; the log has the cause under the request id")
-    internal.__cause__ = error
-    return internal
+    return fault(error)

@@ -60,3 +60,10 @@ class EffserveError(Exception):
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.detail}"
+
+
+def fault(cause: BaseException) -> EffserveError:
+    """A fault of ours: the client gets the request id, the log gets the cause."""
+    error = EffserveError(ErrorKind.INTERNAL, "the service failed; the log has the cause under the request id")
+    error.__cause__ = cause
+    return error

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from service.core.errors import EffserveError, ErrorKind
+from service.core.errors import EffserveError, ErrorKind, fault
 from service.core.messages import ClassifyRequest
 from service.core.values import Deadline
 from service.dataplane import Dataplane
@@ -26,6 +26,9 @@ from service.wire import classifier_pb2_grpc
 PROTOCOL = "grpc"
 WINDOW_PER_LANE = 2
 """Images of one stream in hand, per lane: one that runs and one that waits, so that no lane idles between them."""
+
+RETRY_ELSEWHERE_S = 0.1
+"""Long enough for a load balancer to offer another instance."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 M = TypeVar("M", bound=Message)
@@ -53,6 +56,8 @@ class Classifier(classifier_pb2_grpc.ClassifierServicer):
         """One image."""
         started_s, identity = self._clock(), _identity(context, _id_in(request))
         async with _aborting(context, identity):
+            with self._telling(identity, started_s):
+                self._refuse_when_stopping()
             response = await self._answer(request, identity, started_s, context.time_remaining())
             context.set_trailing_metadata(convert.answer_metadata(response))
             return response
@@ -113,6 +118,11 @@ class Classifier(classifier_pb2_grpc.ClassifierServicer):
         with self._telling(identity, started_s, wanted.deadline):
             return convert.classify_response(answer, explained=asked.explain)
 
+    def _refuse_when_stopping(self) -> None:
+        if self._stopping.is_set():
+            detail = "the service is shutting down; another instance will answer"
+            raise EffserveError(ErrorKind.DRAINING, detail, retry_after_s=RETRY_ELSEWHERE_S)
+
     def _within_limit(self, image: bytes) -> bytes:
         if len(image) <= self._image_bytes:
             return image
@@ -125,7 +135,7 @@ class Classifier(classifier_pb2_grpc.ClassifierServicer):
         try:
             yield
         except Exception as error:
-            failure = _named(error)
+            failure = error if isinstance(error, EffserveError) else fault(error)
             self._dataplane.failed(
                 protocol=PROTOCOL, request_id=identity, error=failure, deadline=deadline, started_s=started_s
             )
@@ -145,14 +155,6 @@ def _read(received: M | DecodeError) -> M:
 
 def _id_in(received: Received) -> str:
     return "" if isinstance(received, DecodeError) else received.request_id
-
-
-def _named(error: Exception) -> EffserveError:
-    if isinstance(error, EffserveError):
-        return error
-    internal = EffserveError(ErrorKind.INTERNAL, "the service failed; the log has the cause under the request id")
-    internal.__cause__ = error
-    return internal
 
 
 def _identity(context: Context, given: str = "") -> str:

@@ -12,6 +12,7 @@ from service.core.messages import Answer, Plan, RefusedVariant, VariantRow
 from service.core.values import Candidate, Decision, ImageHeader, Mode, Timing
 from service.edges import explain
 from service.edges.questions import MAX_BUDGET_MS
+from service.edges.timing import STAGES, server_timing
 from service.wire import classifier_pb2 as pb
 
 Metadata = tuple[tuple[str, str], ...]
@@ -93,7 +94,7 @@ def answer_metadata(response: pb.ClassifyResponse) -> Metadata:
     return (
         ("x-request-id", response.request_id),
         ("x-model-variant", response.decision.variant),
-        ("server-timing", _server_timing(response.timing)),
+        ("server-timing", server_timing({stage: getattr(response.timing, f"{stage}_ms") for stage in STAGES})),
     )
 
 
@@ -154,12 +155,6 @@ def _timing(timing: Timing) -> pb.Timing:
         respond_ms=_ms(timing.respond_s),
         total_ms=_ms(timing.total_s),
     )
-
-
-def _server_timing(timing: pb.Timing) -> str:
-    """The stages in the syntax of the HTTP header of that name."""
-    stages = ("receive", "queue", "decode", "inference", "respond", "total")
-    return ", ".join(f"{stage};dur={getattr(timing, f'{stage}_ms'):.3f}" for stage in stages)
 
 
 def _image(header: ImageHeader) -> pb.Image:

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
-from grpc_health.v1.health import SERVICE_NAME as HEALTH  # type: ignore[import-untyped]
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import SERVICE_NAME as HEALTH
 from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
@@ -28,6 +28,9 @@ CLASSIFIER = classifier_pb2.DESCRIPTOR.services_by_name["Classifier"].full_name
 ENVELOPE_BYTES = 64 * 1024
 """Room in a message for everything but the image. An image over its limit by less is refused by name; a message over
 the limit and this is refused by the gRPC library, which names only the status."""
+
+REFUSING_S = 0.5
+"""How long a stopping server answers UNAVAILABLE before it closes its connections."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -80,9 +83,14 @@ class GrpcServer:
             await self._health.set(service, status.SERVING if serving else status.NOT_SERVING)
 
     async def stop(self, timeout_s: float) -> None:
-        """Accept nothing new, finish what is in hand, cut what takes longer than `timeout_s`."""
+        """Accept nothing new, finish what is in hand, cut what takes longer than `timeout_s`.
+
+        When the library's server stops, calls that have arrived and not been taken up yet end as CANCELLED, which no
+        client tries again. So calls are first refused for a while with UNAVAILABLE, which sends clients elsewhere.
+        """
         await self.set_serving(False)
         self._stopping.set()
+        await asyncio.sleep(min(REFUSING_S, timeout_s / 2))
         await self._server.stop(timeout_s)
 
     def _add_services(self, classifier: Classifier, *, with_reflection: bool) -> None:

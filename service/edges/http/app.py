@@ -15,9 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from service import __version__
-from service.core.errors import EffserveError, ErrorKind
+from service.core.errors import EffserveError, ErrorKind, fault
 from service.core.messages import Answer, ClassifyRequest, Plan
-from service.core.values import Timing
 from service.dataplane import Dataplane
 from service.edges.http.body import read_image
 from service.edges.http.models import (
@@ -39,6 +38,7 @@ from service.edges.questions import (
     question,
 )
 from service.edges.request_ids import request_id
+from service.edges.timing import server_timing
 
 PROTOCOL = "http"
 Scrape = Callable[[str], Awaitable[tuple[bytes, str]]]
@@ -128,7 +128,8 @@ class _Edge:
             request,
             ClassifyRequest(body, wanted, _request_id(request), PROTOCOL, asked.top_k, asked.explain),
         )
-        return self._response(AnswerModel.of(answer, explained=asked.explain).model_dump_json(), _headers(answer))
+        shown = AnswerModel.of(answer, explained=asked.explain)
+        return self._response(shown.model_dump_json(), _headers(shown))
 
     async def plan(
         self, request: Request, asked: Annotated[PlanParameters, Query()], budget: BudgetHeader = None
@@ -188,9 +189,7 @@ class _Edge:
 
     async def on_defect(self, request: Request, error: Exception) -> Response:
         """A failure nobody foresaw: the cause goes to the log, not to the client."""
-        failure = EffserveError(ErrorKind.INTERNAL, "the service failed; the log has the cause under the request id")
-        failure.__cause__ = error
-        return await self.on_failure(request, failure)
+        return await self.on_failure(request, fault(error))
 
     async def _unless_gone(self, request: Request, asked: ClassifyRequest) -> Answer:
         """The answer; when the client goes away first, the work is cancelled. Raises what `classify` raises."""
@@ -271,22 +270,9 @@ def _request_id(request: Request) -> str:
     return identity
 
 
-def _headers(answer: Answer) -> dict[str, str]:
+def _headers(answer: AnswerModel) -> dict[str, str]:
     return {
         "X-Request-Id": answer.request_id,
-        "X-Model-Variant": answer.decision.variant.name,
-        "Server-Timing": server_timing(answer.timing),
+        "X-Model-Variant": answer.decision.variant,
+        "Server-Timing": server_timing(answer.timing_ms.model_dump()),
     }
-
-
-def server_timing(timing: Timing) -> str:
-    """The stages in the syntax of the `Server-Timing` header, in milliseconds."""
-    stages = {
-        "receive": timing.receive_s,
-        "queue": timing.queue_s,
-        "decode": timing.decode_s,
-        "inference": timing.inference_s,
-        "respond": timing.respond_s,
-        "total": timing.total_s,
-    }
-    return ", ".join(f"{stage};dur={seconds * 1e3:.3f}" for stage, seconds in stages.items())
