@@ -39,7 +39,7 @@ class Preprocessing(_Frozen):
 
 
 class AccuracySource(StrEnum):
-    """Who says so: this project on these weights, the publisher of these weights, or nobody."""
+    """Who says so: whoever built this version and measured it, the publisher of these weights, or nobody."""
 
     MEASURED = "measured"
     PUBLISHED = "published"

@@ -89,13 +89,20 @@ def build(
     name: Annotated[str | None, typer.Option(help="Name of a custom level.")] = None,
     tag: Annotated[
         str | None,
-        typer.Option(help="The published checkpoint that the file is, e.g. aa_in1k: settles all that follows from it."),
+        typer.Option(
+            help="The published checkpoint that the file is, e.g. aa_in1k: settles padding and preprocessing."
+        ),
     ] = None,
     padding: Annotated[
         str | None,
         typer.Option(help="Of the file's network: `same` (from TensorFlow; default) or `symmetric` (torch)."),
     ] = None,
     licence: Annotated[str | None, typer.Option(help="Licence of the file's weights.")] = None,
+    top1: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Top-1 of the file's weights, as you measured it: budgets rank by it."),
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="What --top1 was measured on.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Label file (index, WordNet id, label; tab-separated).")] = None,
     store: Store = None,
     as_json: AsJson = False,
@@ -104,7 +111,7 @@ def build(
     from service.commands import build as building
 
     custom = building.Custom(phi=phi, width=width, depth=depth, resolution=resolution, name=name)
-    source = building.Source(weights=weights, seed=seed, tag=tag, padding=padding, licence=licence)
+    source = building.Source(weights, seed, tag, padding, licence, top1, dataset)
     building.build(variants or [], custom=custom, source=source, labels=labels, store=store, as_json=as_json)
 
 

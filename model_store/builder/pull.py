@@ -143,5 +143,7 @@ def _reason(error: Exception, chosen: Tag, hub: Hub) -> str:
 
 
 def _advice(chosen: Tag) -> str:
-    build_it = f"`effserve build {chosen.level} --weights FILE.safetensors --tag {chosen.tag}`"
-    return f"fetch {CHECKPOINT_FILE} elsewhere and {build_it}, or `effserve build` for untrained weights"
+    elsewhere = (
+        f"run `effserve pull {chosen.level} --tag {chosen.tag}` on a machine with network and copy its store here"
+    )
+    return f"{elsewhere}, or `effserve build` for untrained weights"

@@ -16,6 +16,7 @@ from service.commands.console import PlainSteps, Steps, fail, out, print_json, p
 if TYPE_CHECKING:
     from model_store.builder.spec import Padding, Spec
     from model_store.builder.store import Recipe, Stored
+    from model_store.manifest import Accuracy
 
     Job = tuple[str, Callable[[], Stored]]
 
@@ -58,9 +59,13 @@ class Source:
     """`untrained`, or the path of a .safetensors file."""
     seed: int = 0
     tag: str | None = None
-    """The published checkpoint that the file is; settles padding, preprocessing, licence and accuracy."""
+    """The published checkpoint that the user says the file is; settles padding and preprocessing. Not accuracy:
+    nothing shows that the file earned it."""
     padding: str | None = None
     licence: str | None = None
+    top1: float | None = None
+    """Measured by the user on these weights, on `dataset`."""
+    dataset: str | None = None
 
 
 def build(
@@ -142,32 +147,49 @@ def _check(source: Source, specs: "Sequence[Spec]", custom: Custom) -> None:
         return
     if len(specs) != 1:
         fail("a checkpoint file belongs to one variant: name it, e.g. `effserve build b0 --weights FILE.safetensors`")
-    if source.tag is not None and (len(told) > 1 or custom.asked):
-        fail("--tag names a published checkpoint; its padding, licence and level are known")
+    if source.tag is not None and (source.padding is not None or custom.asked):
+        fail("--tag names a published checkpoint; its padding and level are known")
+    if (source.top1 is None) != (source.dataset is None):
+        fail("--top1 and --dataset go together: an accuracy is one on some images")
     if source.padding not in (None, *PADDINGS):
         fail(f"--padding is {' or '.join(PADDINGS)}, not {source.padding!r}")
 
 
 def _facts(source: Source) -> dict[str, str | None]:
-    return {"--tag": source.tag, "--padding": source.padding, "--licence": source.licence}
+    return {
+        "--tag": source.tag,
+        "--padding": source.padding,
+        "--licence": source.licence,
+        "--top1": None if source.top1 is None else str(source.top1),
+        "--dataset": source.dataset,
+    }
 
 
 def _recipe(spec: "Spec", source: Source, labels: Path | None) -> "Recipe":
     from model_store.builder import pull as puller
-    from model_store.builder.store import default_labels, untrained
+    from model_store.builder.store import default_labels, from_file, untrained
 
     labels = labels or default_labels()
     if source.weights == UNTRAINED:
         return untrained(spec, source.seed, labels)
+    file = Path(source.weights)
     if source.tag is not None:
-        return puller.recipe(puller.find(spec.name, source.tag), Path(source.weights), labels)
-    return _from_file(replace(spec, padding=PADDINGS[source.padding or spec.padding]), source, labels)
+        chosen = puller.find(spec.name, source.tag)
+        recipe = replace(puller.recipe(chosen, file, labels), licence=source.licence or chosen.licence)
+    else:
+        shaped = replace(spec, padding=PADDINGS[source.padding or spec.padding])
+        recipe = from_file(shaped, file, licence=source.licence or UNKNOWN_LICENCE, labels=labels)
+    weights = replace(recipe.weights, source=file.name)
+    return replace(recipe, weights=weights, accuracy=_measured(source))
 
 
-def _from_file(spec: "Spec", source: Source, labels: Path) -> "Recipe":
-    from model_store.builder.store import from_file
+def _measured(source: Source) -> "Accuracy":
+    """What the user measured; nothing else is known of a file."""
+    from model_store.manifest import Accuracy, AccuracySource
 
-    return from_file(spec, Path(source.weights), licence=source.licence or UNKNOWN_LICENCE, labels=labels)
+    if source.top1 is None:
+        return Accuracy()
+    return Accuracy(top1=source.top1, dataset=source.dataset, source=AccuracySource.MEASURED)
 
 
 def _store(store: Path | None) -> Path:

@@ -108,18 +108,18 @@ def test_a_checkpoint_that_the_hub_lacks_is_named(hub: StubHub, tmp_path: Path) 
 def test_an_unwilling_hub_is_quoted(hub: StubHub, tmp_path: Path) -> None:
     """Another error of the hub is given by its number."""
     hub.status = 403
-    with pytest.raises(PullError, match=r"answered 403; fetch model\.safetensors elsewhere"):
+    with pytest.raises(PullError, match=r"answered 403; run `effserve pull b0"):
         fetch(CHOSEN, _client(hub, tmp_path))
 
 
 def test_without_network_the_error_says_what_to_do(tmp_path: Path) -> None:
-    """One line names the way with a file, as a command that works, and the one without."""
+    """One line names the way over another machine, and the one without trained weights."""
     nowhere = Hub(f"http://127.0.0.1:{_free_port()}", tmp_path / "cache")
     with pytest.raises(PullError) as caught:
         fetch(CHOSEN, nowhere)
     message = str(caught.value)
     assert "cannot be reached" in message
-    assert "`effserve build b0 --weights FILE.safetensors --tag aa_in1k`" in message
+    assert "`effserve pull b0 --tag aa_in1k` on a machine with network" in message
     assert "\n" not in message
 
 
