@@ -16,7 +16,7 @@ from service.core.events import Observer, VariantLoaded, VariantRefused
 from service.core.latency import Calibration
 from service.core.messages import RefusedVariant
 from service.pipeline import image
-from service.pipeline.calibration import CalibrationFile, Calibrator, DecodeSample, Subject
+from service.pipeline.calibration import PASSES, CalibrationFile, Calibrator, DecodeSample, Subject
 from service.pipeline.executor import Runner
 from service.pipeline.session import Session, SessionError, SessionOptions, check_provider, runtime_fingerprint
 from service.pipeline.store import StoredVariant, StoreError, StoreScan, scan
@@ -83,7 +83,7 @@ def check_port(host: str, port: int) -> None:
 def steps(store_dir: Path) -> int:
     """About how many times `load` and `measure` announce something."""
     variants = sum(1 for folder in store_dir.iterdir() if folder.is_dir()) if store_dir.is_dir() else 0
-    return 2 * variants + 1
+    return (1 + PASSES) * variants + 2
 
 
 def measure(

@@ -1,8 +1,13 @@
 """Start-up calibration: what decode and inference take on this machine, with every lane busy.
 
 Measured once per graph, CPU, runtime version and lane layout, then kept in a file, so that a warm start measures
-nothing. All lanes run at the same time because that is how the service runs under load: shared caches and
-memory bandwidth make a lone run look cheaper than it will be.
+nothing. All lanes run at the same time because that is how the service runs under load: shared caches and memory
+bandwidth make a lone run look cheaper than it will be.
+
+Other work on the machine must not make one variant look dearer than another, or a cheap one would count as dominated,
+never be chosen, and never be measured again. So the variants are measured in turns, several times around, and a base
+is the *smallest* time, which other work can hardly touch, times the one factor by which runs of all variants usually
+exceed their smallest.
 """
 
 import hashlib
@@ -23,9 +28,11 @@ from pydantic import Field, TypeAdapter
 from service.core.latency import Calibration, DecodeCost
 from service.core.values import ImageHeader
 
-MIN_RUNS, MAX_RUNS = 3, 30
-"""Runs per lane and variant: three give a median at all, thirty are enough for any."""
-SCHEMA_VERSION: Literal[1] = 1
+PASSES = 2
+"""Turns that each variant gets."""
+MIN_RUNS, MAX_RUNS = 2, 20
+"""Runs per lane, variant and pass, after one that is not counted."""
+SCHEMA_VERSION: Literal[2] = 2
 
 
 class Runnable(Protocol):
@@ -58,7 +65,8 @@ _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    median_s: _Positive
+    base_s: _Positive
+    """Usual time of one run."""
     ratios: tuple[_Positive, ...]
 
 
@@ -66,7 +74,7 @@ class _Measured:
 class _Content:
     """The file, as JSON."""
 
-    schema: Literal[1]
+    schema: Literal[2]
     fingerprint: str
     variants: dict[str, _Measured] = field(default_factory=dict)
     decode: dict[str, DecodeCost] = field(default_factory=dict)
@@ -134,26 +142,36 @@ class Calibrator:
         samples: Sequence[DecodeSample],
         decode: Callable[[bytes], object],
     ) -> Calibration:
-        """Medians per variant and per image format, and the window of ratios."""
+        """Usual times per variant and per image format, and the window of ratios."""
         with ThreadPoolExecutor(self._lanes) as pool:
             decode_costs = (self._file.decode() if self._file else {}) or self._decode_costs(samples, decode)
-            measured = {subject.name: self._variant(subject, pool) for subject in subjects}
+            measured = self._known(subjects)
+            measured |= self._measure([subject for subject in subjects if subject.name not in measured], pool)
         if self._file is not None:
             self._file.keep({s.graph_sha256: measured[s.name] for s in subjects}, decode_costs)
-        medians = {name: result.median_s for name, result in measured.items()}
-        ratios = tuple(ratio for result in measured.values() for ratio in result.ratios)
-        return Calibration(medians, decode_costs, ratios)
+        bases = {subject.name: measured[subject.name].base_s for subject in subjects}
+        ratios = tuple(ratio for subject in subjects for ratio in measured[subject.name].ratios)
+        return Calibration(bases, decode_costs, ratios)
 
-    def _variant(self, subject: Subject, pool: ThreadPoolExecutor) -> _Measured:
-        known = self._file.variant(subject.graph_sha256) if self._file else None
-        if known is not None:
-            return known
-        self._progress(f"measuring {subject.name}")
+    def _known(self, subjects: Sequence[Subject]) -> dict[str, _Measured]:
+        if self._file is None:
+            return {}
+        found = {subject.name: self._file.variant(subject.graph_sha256) for subject in subjects}
+        return {name: measured for name, measured in found.items() if measured is not None}
+
+    def _measure(self, subjects: Sequence[Subject], pool: ThreadPoolExecutor) -> dict[str, _Measured]:
+        times: dict[str, list[float]] = {subject.name: [] for subject in subjects}
+        for _ in range(PASSES):
+            for subject in subjects:
+                self._progress(f"measuring {subject.name}")
+                times[subject.name] += self._turn(subject, pool)
+        return _settle(times)
+
+    def _turn(self, subject: Subject, pool: ThreadPoolExecutor) -> list[float]:
+        """One pass of one variant. Its first run pays for caches that the variant before has filled."""
         first = self._round(subject, pool, runs=1)
-        runs = min(max(math.ceil(self._seconds / median(first)), MIN_RUNS), MAX_RUNS)
-        times = self._round(subject, pool, runs=runs)
-        middle = median(times)
-        return _Measured(middle, tuple(one / middle for one in times))
+        runs = min(max(math.ceil(self._seconds / PASSES / median(first)), MIN_RUNS), MAX_RUNS)
+        return self._round(subject, pool, runs=runs)
 
     def _round(self, subject: Subject, pool: ThreadPoolExecutor, *, runs: int) -> list[float]:
         """Run on all lanes at once; the single times of all of them."""
@@ -181,6 +199,18 @@ class Calibrator:
             seconds = median(self._times(lambda body=sample.body: decode(body), 5))  # type: ignore[misc]
             times.setdefault(sample.header.format, []).append((sample.header.megapixels, seconds))
         return {name: _line(sorted(points)) for name, points in times.items()}
+
+
+def _settle(times: Mapping[str, Sequence[float]]) -> dict[str, _Measured]:
+    """Bases and ratios; see the module's last paragraph."""
+    if not times:
+        return {}
+    least = {name: min(runs) for name, runs in times.items()}
+    usual = median(run / least[name] for name, runs in times.items() for run in runs)
+    return {
+        name: _Measured(least[name] * usual, tuple(run / (least[name] * usual) for run in runs))
+        for name, runs in times.items()
+    }
 
 
 def _line(points: Sequence[tuple[float, float]]) -> DecodeCost:
