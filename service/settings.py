@@ -164,7 +164,7 @@ class Limits(_Group):
 class Calibration(_Group):
     """Measuring latencies at start-up."""
 
-    dir: Path | None = Field(
+    dir: Path = Field(
         default_factory=_cache_home,
         description="Folder for measurements, by CPU and runtime version, so that the next start is quick. "
         "Default: `$XDG_CACHE_HOME/effserve`, or `~/.cache/effserve`.",
@@ -201,7 +201,7 @@ class Settings(BaseSettings):
     """All groups."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="_", env_nested_max_split=1, extra="forbid", frozen=True
+        env_prefix=PREFIX, env_nested_delimiter="_", env_nested_max_split=1, env_ignore_empty=True, extra="forbid", frozen=True
     )
 
     http: Http = Field(default_factory=Http)

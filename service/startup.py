@@ -98,10 +98,8 @@ def measure(
     return calibrator.calibrate(_subjects(loaded), samples, lambda body: image.decode(body, smallest))
 
 
-def writable(folder: Path | None) -> Path | None:
+def writable(folder: Path) -> Path | None:
     """`folder` when files can be kept there, else None: a read-only file system costs a slower start, no more."""
-    if folder is None:
-        return None
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:

@@ -1,6 +1,7 @@
 """Shared by all tests."""
 
 import asyncio
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -18,3 +19,11 @@ def _main_thread_loop() -> Iterator[None]:
     yield
     loop.close()
     asyncio.set_event_loop(None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside() -> Iterator[None]:
+    """Tests see the settings they make, not those of whoever runs them."""
+    found = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("EFFSERVE_")}
+    yield
+    os.environ.update(found)

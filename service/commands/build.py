@@ -4,6 +4,7 @@ The one place of the service that reaches the builder, and only inside functions
 serving install does not have. A failure of the builder ends the command with one line.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -197,7 +198,8 @@ def _store(store: Path | None) -> Path:
         return store
     from service import settings
 
-    return settings.load(config=None, overrides={}).store.dir
+    config = os.environ.get("EFFSERVE_CONFIG")
+    return settings.load(Path(config) if config else None).store.dir
 
 
 def _show(stored: "Sequence[Stored]", as_json: bool) -> None:

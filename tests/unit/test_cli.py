@@ -36,6 +36,8 @@ QUICK = {
     "EFFSERVE_LOG_FORMAT": "json",
 }
 ANY_PORTS = ("--http-port", "0", "--grpc-port", "0")
+FOREIGN = ("EFFSERVE_", "FORCE_COLOR")
+"""What the environment of a test must not say."""
 TINY = ("--width", "0.25", "--depth", "0.25", "--resolution", "32")
 STARTS_WITHIN_S = 60
 
@@ -80,14 +82,14 @@ class Shell:
         with pytest.raises(SystemExit) as ended:
             cli.main()
         printed = self._capsys.readouterr()
-        return Ended(int(ended.value.code or 0), printed.out, printed.err)
+        return Ended(int(ended.value.code or 0), _plain(printed.out), _plain(printed.err))
 
 
 @pytest.fixture(autouse=True)
 def _clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No settings but the test's, and no store but those it makes."""
     for name in list(os.environ):
-        if name.startswith("EFFSERVE_"):
+        if name.startswith(FOREIGN):
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -105,11 +107,16 @@ def serve(*words: str | Path, **variables: str) -> Ended:
     ended = subprocess.run(
         command, env=_environment() | variables, capture_output=True, text=True, timeout=STARTS_WITHIN_S, check=False
     )
-    return Ended(ended.returncode, ended.stdout, ended.stderr)
+    return Ended(ended.returncode, _plain(ended.stdout), _plain(ended.stderr))
+
+
+def _plain(text: str) -> str:
+    """Without colours, which some environments force."""
+    return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", text)
 
 
 def _environment() -> dict[str, str]:
-    return {name: text for name, text in os.environ.items() if not name.startswith("EFFSERVE_")} | QUICK
+    return {name: text for name, text in os.environ.items() if not name.startswith(FOREIGN)} | QUICK
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -28,8 +29,11 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
-    """Give structlog back as it was."""
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No settings but the test's; structlog is given back as it was."""
+    for name in list(os.environ):
+        if name.startswith("EFFSERVE_"):
+            monkeypatch.delenv(name)
     yield
     structlog.reset_defaults()
 

@@ -1,0 +1,209 @@
+"""Writes the pages of this folder that repeat what the code says; `--check` only compares.
+
+Settings, metrics and errors are tables in the code, and each is described there once. These pages are made from them,
+so that they cannot disagree. Defaults that depend on the machine are shown as their description states them.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
+from pathlib import Path
+
+from pydantic.fields import FieldInfo
+
+from service import settings
+from service.core.errors import ErrorKind
+from service.core.values import AccuracySource, Reason
+from service.edges.status import STATUS
+from service.telemetry import metrics
+
+FOLDER = Path(__file__).resolve().parent
+OWN_VARIABLES = {
+    "EFFSERVE_CONFIG": "Settings file of `effserve serve`, as `--config` names it.",
+    "EFFSERVE_URL": "Server that `effserve classify`, `plan` and `variants` ask, as `--url` names it.",
+}
+
+SETTINGS = """\
+# Settings
+
+<!-- Written by docs/generate.py from service/settings.py. Change it there. -->
+
+A flag wins over the environment, the environment over the settings file, the file over the default. A name that is not
+a setting and a value out of its range end the start with one line that names them. Settings do not change while the
+service runs.
+
+The file is TOML with one table for each group; `--config FILE` or `EFFSERVE_CONFIG` names it:
+
+```toml
+[http]
+port = 8080
+
+[routing]
+default_budget_ms = 50
+```
+
+`effserve serve --help` lists the settings that also have a flag.
+
+{groups}
+## Variables that are not settings
+
+The command line reads these itself.
+
+{own}"""
+
+METRICS = """\
+# Metrics
+
+<!-- Written by docs/generate.py from service/telemetry/metrics.py. Change it there. -->
+
+`GET /metrics` answers in Prometheus' text format, or in OpenMetrics when the `Accept` header asks for it. Beside these
+stand `process_*` and `python_info` of the client library. Times are in seconds. A histogram has the series `_bucket`,
+`_sum` and `_count`.
+
+{table}
+## Labels
+
+Values come from closed sets: nothing that a client makes up becomes a label.
+
+{labels}
+## Buckets
+
+The budgets people ask for are bucket limits, so the share of requests inside such a budget is exact.
+
+{buckets}"""
+
+ERRORS = """\
+# Errors
+
+<!-- Written by docs/generate.py from service/edges/status.py. Change it there. -->
+
+Every failure has a kind, the same on both protocols, which never changes once released. Over HTTP it is the member
+`kind` of an `application/problem+json` document (RFC 9457), whose `type` leads to `/problems/<kind>`; over gRPC, the
+trailer `effserve-error-kind`.
+
+{table}"""
+
+
+def settings_page() -> str:
+    """One table for each group."""
+    groups = "\n".join(_group(name) for name in settings.groups())
+    own = _table(
+        ("variable", "meaning"), ((_code(name), OWN_VARIABLES[name]) for name in sorted(settings.NOT_SETTINGS))
+    )
+    return SETTINGS.format(groups=groups, own=own)
+
+
+def metrics_page() -> str:
+    """All metrics, their labels and their buckets."""
+    rows = ((_code(spec.exposed_name), spec.kind.value, _codes(spec.labels), spec.meaning) for spec in metrics.TABLE)
+    buckets = ((_code(spec.exposed_name), ", ".join(f"{b:g}" for b in spec.buckets)) for spec in _histograms())
+    return METRICS.format(
+        table=_table(("metric", "type", "labels", "meaning"), rows),
+        labels=_table(("label", "values"), ((_code(name), values) for name, values in LABELS.items())),
+        buckets=_table(("histogram", "upper limits"), buckets),
+    )
+
+
+def errors_page() -> str:
+    """All kinds of failure, in the order of their definition."""
+    rows = (
+        (_code(kind), str(status.http), _code(status.grpc.name), status.title, status.advice)
+        for kind, status in ((kind, STATUS[kind]) for kind in ErrorKind)
+    )
+    return ERRORS.format(table=_table(("kind", "HTTP", "gRPC", "title", "what to do"), rows))
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "settings.md": settings_page,
+    "metrics.md": metrics_page,
+    "errors.md": errors_page,
+}
+
+
+def main(arguments: list[str] | None = None, folder: Path = FOLDER) -> int:
+    """Write the pages, or compare them; the exit status."""
+    parser = argparse.ArgumentParser(description="Write the pages that are made from the code.")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 when a page is out of date")
+    checking = parser.parse_args(arguments).check
+    wanted = {name: page() for name, page in PAGES.items()}
+    stale = differing(wanted, folder)
+    if checking:
+        if stale:
+            sys.stderr.write(f"{', '.join(stale)} in docs/ differ from the code: run `make docs`\n")
+        return 1 if stale else 0
+    for name in stale:
+        (folder / name).write_text(wanted[name], encoding="utf-8")
+    return 0
+
+
+def differing(wanted: Mapping[str, str], folder: Path) -> list[str]:
+    """Names of the pages that are missing in `folder` or have other content there."""
+    return [
+        name
+        for name, text in wanted.items()
+        if not (folder / name).is_file() or (folder / name).read_text(encoding="utf-8") != text
+    ]
+
+
+def _group(name: str) -> str:
+    model = settings.groups()[name]
+    fields = ((f"{name}.{key}", field) for key, field in model.model_fields.items())
+    rows = ((_code(full), _code(settings.variable(full)), *_default_and_meaning(field)) for full, field in fields)
+    table = _table(("setting", "environment variable", "default", "meaning"), rows)
+    return f"## {name}\n\n{model.__doc__}\n\n{table}"
+
+
+def _default_and_meaning(field: FieldInfo) -> tuple[str, str]:
+    """A default that depends on the machine stands in the description, after `Default: `."""
+    meaning = field.description or ""
+    if field.default_factory is None:
+        return _value(field.default), meaning
+    meaning, _, default = meaning.partition(" Default: ")
+    return default.removesuffix("."), meaning
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, Enum):
+        return _code(value.value)
+    if isinstance(value, bool):
+        return _code(str(value).lower())
+    return _code(f"{value:g}" if isinstance(value, float) else str(value))
+
+
+def _histograms() -> Iterable[metrics.Spec]:
+    return (spec for spec in metrics.TABLE if spec.kind is metrics.Kind.HISTOGRAM)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    return "".join(_line(cells) for cells in (head, ("---",) * len(head), *rows))
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
+
+
+def _code(text: str) -> str:
+    return f"`{text}`"
+
+
+def _codes(texts: Iterable[str]) -> str:
+    return ", ".join(map(_code, texts))
+
+
+LABELS = {
+    "protocol": "`http`, `grpc`",
+    "variant": f"the names of the served variants; {_code(metrics.NO_VARIANT)} when none answered",
+    "version": "the served version of the variant",
+    "outcome": f"requests: `answered`, {_codes(ErrorKind)}; budgets: `met`, `missed`, `infeasible`",
+    "reason": _codes(Reason),
+    "source": _codes(AccuracySource),
+    "trained": "`true`, `false`",
+}
+"""What each label can be."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
