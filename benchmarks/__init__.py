@@ -1,0 +1,1 @@
+"""Measures what the project claims about itself: `python -m benchmarks.figures`."""

@@ -1,0 +1,111 @@
+"""Where and when a run took place: figures without it cannot be compared with others."""
+
+import datetime
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnxruntime
+
+from service.pipeline.cpus import usable_cores
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout."""
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the latencies depend on."""
+
+    cpu: str
+    usable_cores: int
+    memory_gib: float
+    python: str
+    onnxruntime: str
+    commit: str
+    """Short hash; `+` when files of the checkout differ from it; `unknown` outside a checkout."""
+    date: str
+    """UTC, ISO 8601."""
+    load_1min: float
+    """Load average before the run: above about 0.5, something else was using the machine."""
+
+
+def describe() -> Machine:
+    """This machine, now."""
+    return Machine(
+        cpu=_field(Path("/proc/cpuinfo"), "model name") or platform.processor() or platform.machine(),
+        usable_cores=usable_cores(),
+        memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        python=platform.python_version(),
+        onnxruntime=onnxruntime.__version__,
+        commit=_commit(),
+        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        load_1min=round(os.getloadavg()[0], 2),
+    )
+
+
+def status_mb(pid: int, name: str) -> float:
+    """A memory figure of a process, such as VmRSS, in megabytes (10⁶ bytes). Raises `ValueError`, `OSError`."""
+    value, unit = _field(Path(f"/proc/{pid}/status"), name).split()
+    if unit != "kB":
+        raise ValueError(f"{name} is in {unit}, not kB")
+    return round(int(value) * 1024 / 1e6, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """What else ran while one figure was measured."""
+
+    figure: str
+    seconds: float
+    share: float
+    """Of the cores' time: used by other processes, or taken by the host. Above about 0.05 the figure is disturbed."""
+
+
+@contextmanager
+def watching(figure: str, seen: list[Others]) -> Iterator[None]:
+    """Adds one entry to `seen` at the end. Processes started inside must have ended by then."""
+    started_s, busy_s, ours_s = time.monotonic(), _busy_s(), _ours_s()
+    yield
+    seconds = time.monotonic() - started_s
+    others_s = (_busy_s() - busy_s) - (_ours_s() - ours_s)
+    share = others_s / (seconds * (os.cpu_count() or 1))
+    seen.append(Others(figure, round(seconds, 1), round(max(share, 0.0), 3)))
+
+
+def _busy_s() -> float:
+    """Time that all cores together were not idle, since boot."""
+    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields[:8])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def _ours_s() -> float:
+    """CPU time of this process and of those it has started and seen end."""
+    now = os.times()
+    return now.user + now.system + now.children_user + now.children_system
+
+
+def _field(path: Path, name: str) -> str:
+    """The value of the first line `name: value`; empty when there is none."""
+    lines = path.read_text().splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
+
+
+def _commit() -> str:
+    try:
+        commit = _git("rev-parse", "--short", "HEAD")
+        return commit + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return UNKNOWN
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
