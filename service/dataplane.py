@@ -84,7 +84,9 @@ class Dataplane:
             if failure is error or isinstance(error, asyncio.CancelledError):
                 raise
             raise failure from error
-        self._observer.observe(RequestAnswered(request.protocol, answer, len(request.body)))
+        # Told after the answer is on its way: counting and logging it takes longer than sending it.
+        event = RequestAnswered(request.protocol, answer, len(request.body))
+        asyncio.get_running_loop().call_soon(self._observer.observe, event)
         return answer
 
     def plan(self, question: Question) -> Plan:

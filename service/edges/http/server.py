@@ -11,19 +11,53 @@ import socket
 from collections.abc import Callable, Iterator
 
 import uvicorn
+from starlette.requests import Request
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
 def _timed_protocol(clock: Callable[[], float]) -> type[asyncio.Protocol]:
     class TimedProtocol(HttpToolsProtocol):
-        """Notes when the first byte of a request was parsed; `request.state.started_s` downstream."""
+        """Notes when the first byte of a request was parsed (`request.state.started_s` downstream), and tells when
+        its connection is lost."""
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            self._watchers: set[Callable[[], None]] = set()
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
-            self.scope["state"]["started_s"] = clock()
+            self.scope["state"].update(started_s=clock(), watchers=self._watchers)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            for watcher in tuple(self._watchers):
+                watcher()
 
     return TimedProtocol
+
+
+@contextlib.contextmanager
+def leaving(request: Request) -> Iterator[Callable[[], bool]]:
+    """Cancels the current task when the client of `request` goes away meanwhile; yields whether it did.
+
+    ASGI's own way, a second task that waits for `http.disconnect`, costs a tenth of a millisecond a request.
+    """
+    task, gone = asyncio.current_task(), False
+
+    def cancel() -> None:
+        nonlocal gone
+        if task is not None:
+            gone = task.cancel()
+
+    watchers: set[Callable[[], None]] = getattr(request.state, "watchers", set())
+    watchers.add(cancel)
+    try:
+        yield lambda: gone
+    finally:
+        watchers.discard(cancel)
+        if gone and task is not None:
+            task.uncancel()
 
 
 NEWCOMER_S = 1.0
