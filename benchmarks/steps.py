@@ -111,8 +111,8 @@ def _running(lane: int) -> Running:
 def _conversions() -> Steps:
     answer = _answer()
     return {
-        "answer: to JSON": lambda: AnswerModel.of(answer, explained=False).model_dump_json(),
-        "answer: to a protobuf message": lambda: classify_response(answer, explained=False).SerializeToString(),
+        "answer: to JSON": lambda: AnswerModel.of(answer).model_dump_json(),
+        "answer: to a protobuf message": lambda: classify_response(answer).SerializeToString(),
     }
 
 

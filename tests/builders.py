@@ -52,7 +52,7 @@ def question(
     min_top1: float | None = None,
 ) -> Question:
     """A question whose first byte came at `at_s`."""
-    return Question(Deadline(at_s, budget_s), mode, variant, min_top1)
+    return Question(Deadline(at_s, budget_s), mode, variant, min_top1, explain=True)
 
 
 def job(number: int = 1, budget_s: float = 0.1, *, at_s: float = 0.0, decode_s: float = 0.0, **asked: object) -> Job:

@@ -16,8 +16,6 @@ class ClassifyRequest:
     protocol: str
     """`http` or `grpc`; a metric label."""
     top_k: int = 5
-    explain: bool = False
-    """Whether the answer lists every candidate with its verdict."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ class BudgetPolicy:
         return Start(state.idle_lanes[0], job, decision)
 
     def decide(self, now_s: float, job: Job, state: SystemState, costs: Costs) -> Decision:
-        """The rule, with a verdict for each variant."""
+        """The rule; with a verdict for each variant when the question asks for it."""
         return _Situation(self, now_s, state, costs).decide(job)
 
     def admit(self, now_s: float, job: Job, state: SystemState, costs: Costs) -> EffserveError | None:
@@ -183,7 +183,7 @@ class _Situation:
             expected_s=self.costs.expected_s(chosen.name, job.decode_s),
             tail_s=self.costs.tail_s(chosen.name, job.decode_s),
             fits=chosen in fitting,
-            candidates=tuple(self.candidate(v, job, fitting, chosen) for v in self.policy.variants),
+            candidates=self.candidates(job, fitting, chosen) if job.question.explain else (),
         )
 
     def starves_nobody(self, job: Job, variant: Variant) -> bool:
@@ -222,6 +222,9 @@ class _Situation:
             "smallest_feasible_budget_ms": round(smallest_ms, 1),
         }
         return EffserveError(ErrorKind.INFEASIBLE_BUDGET, detail, facts)
+
+    def candidates(self, job: Job, fitting: tuple[Variant, ...], chosen: Variant) -> tuple[Candidate, ...]:
+        return tuple(self.candidate(variant, job, fitting, chosen) for variant in self.policy.variants)
 
     def candidate(self, variant: Variant, job: Job, fitting: tuple[Variant, ...], chosen: Variant) -> Candidate:
         return Candidate(

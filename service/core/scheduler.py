@@ -7,7 +7,7 @@ thread-safe: one driver owns it.
 
 import bisect
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from service.core.actions import Action, Reject, Start
 from service.core.latency import LatencyModel, Observation
@@ -89,7 +89,7 @@ class Scheduler:
         alone_s = self._policy.smallest_feasible_budget_s(now_s, job, _idle(state), self.latency)
         # The wait is over when the decision falls: the same as a budget that started that much earlier.
         after_wait = Deadline(question.deadline.started_s - (smallest_s - alone_s), question.deadline.budget_s)
-        waited = Job(id=-1, question=_with_deadline(question, after_wait), decode_s=decode_s)
+        waited = Job(id=-1, question=replace(question, deadline=after_wait), decode_s=decode_s)
         decision = self._policy.decide(now_s, waited, _idle(state), self.latency)
         return Plan(decision, question.deadline.budget_s, smallest_s)
 
@@ -140,7 +140,3 @@ def _urgency(job: Job) -> tuple[float, int]:
 
 def _idle(state: SystemState) -> SystemState:
     return SystemState((), (), state.lanes, state.arrivals_per_s)
-
-
-def _with_deadline(question: Question, deadline: Deadline) -> Question:
-    return Question(deadline, question.mode, question.variant, question.min_top1)

@@ -89,6 +89,8 @@ class Question:
     """Exactly this variant; the budget then only orders the queue and judges the answer."""
     min_top1: float | None = None
     """The cheapest variant whose expected top-1 is at least this."""
+    explain: bool = False
+    """Whether the decision lists every candidate with its verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,8 @@ class Decision:
     tail_s: float
     fits: bool
     """Whether the tail latency fits what is left."""
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[Candidate, ...] = ()
+    """Every variant, when the question asked for an explanation: making the list costs more than deciding."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.expected_s) and math.isfinite(self.tail_s)):

@@ -78,7 +78,8 @@ def question(asked: PlanParameters, started_s: float, defaults: Defaults) -> Que
         raise EffserveError(ErrorKind.INVALID_PARAMETER, detail, {"parameter": "min_accuracy"})
     budget_ms = defaults.budget_ms if asked.budget_ms is None else asked.budget_ms
     deadline = Deadline(started_s, budget_ms / 1e3)
-    return Question(deadline, asked.mode or defaults.mode, asked.variant, asked.min_accuracy)
+    explain = asked.explain if isinstance(asked, ClassifyParameters) else True
+    return Question(deadline, asked.mode or defaults.mode, asked.variant, asked.min_accuracy, explain)
 
 
 def invalid_parameter(error: Mapping[str, Any]) -> EffserveError:

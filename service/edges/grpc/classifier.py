@@ -113,10 +113,10 @@ class Classifier(classifier_pb2_grpc.ClassifierServicer):
             wanted = question(asked, started_s, self._defaults)
         with self._telling(identity, started_s, wanted.deadline):
             body = self._within_limit(message.image)
-        asking = ClassifyRequest(body, wanted, identity, PROTOCOL, asked.top_k, asked.explain)
+        asking = ClassifyRequest(body, wanted, identity, PROTOCOL, asked.top_k)
         answer = await self._dataplane.classify(asking)
         with self._telling(identity, started_s, wanted.deadline):
-            return convert.classify_response(answer, explained=asked.explain)
+            return convert.classify_response(answer)
 
     def _refuse_when_stopping(self) -> None:
         if self._stopping.is_set():

@@ -46,7 +46,7 @@ def _given(
     return given
 
 
-def classify_response(answer: Answer, *, explained: bool) -> pb.ClassifyResponse:
+def classify_response(answer: Answer) -> pb.ClassifyResponse:
     """The answer to one image."""
     predictions = (
         pb.Prediction(index=p.index, wnid=p.wnid, label=p.label, probability=p.probability) for p in answer.predictions
@@ -55,7 +55,7 @@ def classify_response(answer: Answer, *, explained: bool) -> pb.ClassifyResponse
     return pb.ClassifyResponse(
         request_id=answer.request_id,
         predictions=predictions,
-        decision=_decision(answer.decision, explained=explained),
+        decision=_decision(answer.decision),
         timing=_timing(answer.timing),
         budget=budget,
         image=_image(answer.image),
@@ -66,7 +66,7 @@ def classify_response(answer: Answer, *, explained: bool) -> pb.ClassifyResponse
 def plan_response(plan: Plan, mode: Mode) -> pb.PlanResponse:
     """A dry run, with all candidates."""
     return pb.PlanResponse(
-        decision=_decision(plan.decision, explained=True),
+        decision=_decision(plan.decision),
         budget_ms=_ms(plan.budget_s),
         smallest_feasible_budget_ms=_ms(plan.smallest_feasible_budget_s),
         would_be_refused=explain.refused(mode, plan.decision),
@@ -115,7 +115,7 @@ def _visible(value: float | int | str) -> str:
     return "".join(character if " " <= character <= "~" else "?" for character in str(value))
 
 
-def _decision(decision: Decision, *, explained: bool) -> pb.Decision:
+def _decision(decision: Decision) -> pb.Decision:
     variant = decision.variant
     return pb.Decision(
         variant=variant.name,
@@ -129,7 +129,7 @@ def _decision(decision: Decision, *, explained: bool) -> pb.Decision:
         fits=decision.fits,
         reason=decision.reason,
         why=explain.why(decision),
-        candidates=map(_candidate, decision.candidates) if explained else (),
+        candidates=map(_candidate, decision.candidates),
     )
 
 

@@ -164,9 +164,9 @@ class _Edge:
         request.state.reported = True
         answer = await self._unless_gone(
             request,
-            ClassifyRequest(body, wanted, _request_id(request), PROTOCOL, asked.top_k, asked.explain),
+            ClassifyRequest(body, wanted, _request_id(request), PROTOCOL, asked.top_k),
         )
-        shown = AnswerModel.of(answer, explained=asked.explain)
+        shown = AnswerModel.of(answer)
         return self._response(shown.model_dump_json(), _headers(shown))
 
     async def plan(

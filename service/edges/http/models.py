@@ -68,8 +68,8 @@ class DecisionModel(_Model):
     candidates: list[CandidateModel] | None = Field(None, description="All variants, when `explain` is set.")
 
     @classmethod
-    def of(cls, decision: Decision, *, explained: bool) -> Self:
-        """From the decision, with or without its candidates."""
+    def of(cls, decision: Decision) -> Self:
+        """From the decision."""
         variant = decision.variant
         return cls(
             variant=variant.name,
@@ -83,7 +83,7 @@ class DecisionModel(_Model):
             fits=decision.fits,
             reason=decision.reason,
             why=explain.why(decision),
-            candidates=[CandidateModel.of(c) for c in decision.candidates] if explained else None,
+            candidates=[CandidateModel.of(c) for c in decision.candidates] or None,
         )
 
 
@@ -127,7 +127,7 @@ class AnswerModel(_Model):
     warnings: list[str]
 
     @classmethod
-    def of(cls, answer: Answer, *, explained: bool) -> Self:
+    def of(cls, answer: Answer) -> Self:
         """From the dataplane's answer."""
         timing, image = answer.timing, answer.image
         return cls(
@@ -136,7 +136,7 @@ class AnswerModel(_Model):
                 PredictionModel(index=p.index, wnid=p.wnid, label=p.label, probability=p.probability)
                 for p in answer.predictions
             ],
-            decision=DecisionModel.of(answer.decision, explained=explained),
+            decision=DecisionModel.of(answer.decision),
             timing_ms=TimingModel(
                 receive=_ms(timing.receive_s),
                 queue=_ms(timing.queue_s),
@@ -165,7 +165,7 @@ class PlanModel(_Model):
     def of(cls, plan: Plan, *, mode: Mode) -> Self:
         """From the dataplane's plan."""
         return cls(
-            decision=DecisionModel.of(plan.decision, explained=True),
+            decision=DecisionModel.of(plan.decision),
             budget_ms=_ms(plan.budget_s),
             smallest_feasible_budget_ms=_ms(plan.smallest_feasible_budget_s),
             would_be_refused=explain.refused(mode, plan.decision),

@@ -39,20 +39,26 @@ def test_a_request_that_says_nothing_gets_the_defaults() -> None:
 def test_what_a_request_says_wins_over_the_defaults() -> None:
     """Budget in milliseconds, from the moment of the first byte."""
     asked = checked(PlanParameters, {"budget_ms": 25, "mode": "best_effort"})
-    assert question(asked, 7.0, DEFAULTS) == Question(Deadline(7.0, 0.025), Mode.BEST_EFFORT)
+    assert question(asked, 7.0, DEFAULTS) == Question(Deadline(7.0, 0.025), Mode.BEST_EFFORT, explain=True)
 
 
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({"variant": "b3"}, Question(Deadline(0.0, 0.08), Mode.STRICT, variant="b3")),
-        ({"min_accuracy": 0.8}, Question(Deadline(0.0, 0.08), Mode.STRICT, min_top1=0.8)),
-        ({"min_accuracy": 0.0}, Question(Deadline(0.0, 0.08), Mode.STRICT, min_top1=0.0)),
+        ({"variant": "b3"}, Question(Deadline(0.0, 0.08), Mode.STRICT, variant="b3", explain=True)),
+        ({"min_accuracy": 0.8}, Question(Deadline(0.0, 0.08), Mode.STRICT, min_top1=0.8, explain=True)),
+        ({"min_accuracy": 0.0}, Question(Deadline(0.0, 0.08), Mode.STRICT, min_top1=0.0, explain=True)),
     ],
 )
 def test_a_network_or_an_accuracy_may_be_named(given: dict[str, Any], expected: Question) -> None:
     """Zero is an accuracy too."""
     assert question(checked(PlanParameters, given), 0.0, DEFAULTS) == expected
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_candidates_are_listed_when_a_request_asks(wanted: bool) -> None:
+    """A plan always lists them; an answer costs less without."""
+    assert question(checked(ClassifyParameters, {"explain": wanted}), 0.0, DEFAULTS).explain is wanted
 
 
 def test_a_network_and_an_accuracy_contradict_each_other() -> None:
