@@ -13,13 +13,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi_swagger import patch_fastapi
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from service import __version__
 from service.core.errors import EffserveError, ErrorKind, fault
 from service.core.messages import Answer, ClassifyRequest, Plan
 from service.dataplane import Dataplane
 from service.edges.http.body import read_image
+from service.edges.http.hot_path import HotPath
 from service.edges.http.models import (
     AnswerModel,
     HealthModel,
@@ -78,33 +79,7 @@ def create_http_app(
     app.add_exception_handler(RequestValidationError, edge.on_failure)
     app.add_exception_handler(HTTPException, edge.on_failure)
     app.add_exception_handler(Exception, edge.on_defect)
-    return HotPath(app, edge)
-
-
-class HotPath:
-    """`POST /classify` goes straight to its function; everything else through the framework.
-
-    FastAPI's middleware, routing and dependency resolution would cost half a millisecond of each budget.
-    """
-
-    def __init__(self, app: FastAPI, edge: "_Edge") -> None:
-        self._app = app
-        self._edge = edge
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI."""
-        if scope["type"] != "http" or scope["path"] != "/classify" or scope["method"] != "POST":
-            await self._app(scope, receive, send)
-            return
-        request = Request(scope, receive)
-        try:
-            response = await self._edge.classify_uploaded(request)
-        except EffserveError as error:
-            response = await self._edge.on_failure(request, error)
-        except Exception as error:
-            # The edge's one broad catch: a defect is told to the observer and answered like any failure.
-            response = await self._edge.on_defect(request, error)
-        await response(scope, receive, send)
+    return HotPath(app, classify=edge.classify_uploaded, on_failure=edge.on_failure, on_defect=edge.on_defect)
 
 
 class _Edge:
