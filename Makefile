@@ -26,8 +26,8 @@ help: ## what can be made
 run: $(VENV)/run.stamp $(BUILT) ## environment, model store, server on HTTP 8000 and gRPC 9000
 	@exec $(BIN)/effserve serve --store $(STORE) $(SERVE_FLAGS)
 
-# One build for each list of variants; what is in the store already is kept.
-$(BUILT): | $(VENV)/run.stamp
+# One build for each list of variants and state of the builder; what is in the store already is kept.
+$(BUILT): $(wildcard model_store/*.py model_store/builder/*) | $(VENV)/run.stamp
 	@$(BIN)/effserve build $(VARIANTS) --store $(STORE)
 	@touch $@
 

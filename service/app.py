@@ -22,7 +22,7 @@ from service.core.policy import BudgetPolicy
 from service.core.scheduler import Scheduler
 from service.dataplane import Dataplane
 from service.edges.grpc.server import GrpcServer
-from service.edges.http.app import Scrape, create_http_app
+from service.edges.http.app import Limits, Scrape, create_http_app
 from service.edges.http.server import HttpServer
 from service.edges.questions import Defaults
 from service.pipeline.cpus import usable_cores
@@ -49,6 +49,8 @@ def _silent(_: int) -> Iterator[Announce]:
 def run(settings: Settings, progress: Progress = _silent) -> None:
     """Serve until a signal comes. Raises `StartupError`."""
     configure_logs(settings)
+    if settings.http.port == settings.grpc.port != 0:
+        raise StartupError(f"http.port and grpc.port are both {settings.http.port}; each protocol needs its own")
     check_port(settings.http.host, settings.http.port)
     check_port(settings.grpc.host, settings.grpc.port)
     metrics = Metrics()
@@ -156,7 +158,8 @@ def compose(settings: Settings, prepared: Prepared, observer: Observer, clock: C
 def _edges(settings: Settings, dataplane: Dataplane, scrape: Scrape, clock: Clock) -> tuple[HttpServer, GrpcServer]:
     defaults = Defaults(settings.routing.default_budget_ms, settings.routing.default_mode)
     image_bytes = settings.limits.image_bytes
-    app = create_http_app(dataplane, clock=clock, defaults=defaults, image_bytes=image_bytes, scrape=scrape)
+    limits = Limits(image_bytes, settings.limits.uploads_bytes, settings.http.upload_timeout_s)
+    app = create_http_app(dataplane, clock=clock, defaults=defaults, limits=limits, scrape=scrape)
     timeout_s, keep_alive_s = settings.drain.timeout_s, settings.http.keep_alive_s
     http = HttpServer(app, clock=clock, keep_alive_s=keep_alive_s, timeout_s=timeout_s)
     grpc = GrpcServer(

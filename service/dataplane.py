@@ -89,6 +89,12 @@ class Dataplane:
         asyncio.get_running_loop().call_soon(self._observer.observe, event)
         return answer
 
+    def handed_over(self, request: ClassifyRequest, answer: Answer) -> None:
+        """An edge has the answer's bytes ready. From lane to here is what later budgets keep in reserve; the answer
+        itself cannot tell the last part of it."""
+        answered_s = request.question.deadline.started_s + answer.timing.total_s
+        self._scheduler.latency.observe_respond(answer.timing.respond_s + self._clock() - answered_s)
+
     def plan(self, question: Question) -> Plan:
         """What a request with the reference image would get now. Raises `EffserveError`."""
         decode_s = self._scheduler.latency.expected_decode_s(REFERENCE_IMAGE)
@@ -131,7 +137,6 @@ class Dataplane:
         predictions = self._predictions(request, variant, served)
         ended_s = self._clock()
         timing = _timing(request.question.deadline.started_s, received_s, served, ended_s)
-        self._scheduler.latency.observe_respond(timing.respond_s)
         self._answers[variant.name] += 1
         return Answer(
             request_id=request.request_id,

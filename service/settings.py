@@ -76,6 +76,13 @@ class Http(_Group):
         description="Idle seconds after which a connection is closed; longer than most load balancers'.",
     )
 
+    upload_timeout_s: float = Field(
+        30.0,
+        gt=0,
+        le=3600,
+        description="Longest time from the headers of a request to the end of its body, in seconds.",
+    )
+
 
 class Grpc(_Group):
     """The gRPC edge."""
@@ -152,6 +159,11 @@ class Limits(_Group):
         50_000_000,
         ge=1,
         description="Most pixels an image header may announce (413 beyond); 150 MB a lane when decoded.",
+    )
+    uploads_bytes: int = Field(
+        500_000_000,
+        ge=1_000,
+        description="Bytes of all HTTP bodies in the process at one time; requests beyond are refused (503).",
     )
     backlog_ms: float = Field(
         2_000.0,

@@ -23,7 +23,9 @@ from service.pipeline.store import StoredVariant, StoreError, StoreScan, scan
 
 DECODE_SAMPLES_PX = ((320, 240), (1024, 768))
 """Two sizes a format: decode time is taken to be a line through them."""
-MAX_PIXELS = 10_000_000
+LARGE_JPEG_PX = (4000, 3000)
+"""A phone's: JPEGs much larger than the input are decoded at a reduced scale, for a smaller price by the pixel."""
+MAX_PIXELS = 20_000_000
 
 Announce = Callable[[str], None]
 """Told what begins, for a progress bar."""
@@ -94,7 +96,8 @@ def measure(
     file = None if folder is None else CalibrationFile(folder, runtime_fingerprint(options, lanes))
     calibrator = Calibrator(lanes=lanes, file=file, seconds_per_variant=seconds_per_variant, progress=announce)
     smallest = next(iter(loaded.runners.values())).preprocessing
-    samples = [] if file is not None and file.decode() else _decode_samples()
+    known = file is not None and set(image.FORMATS) <= file.decode().keys()
+    samples = [] if known else _decode_samples()
     return calibrator.calibrate(_subjects(loaded), samples, lambda body: image.decode(body, smallest))
 
 
@@ -172,9 +175,6 @@ def _subjects(loaded: Loaded) -> Sequence[Subject]:
 
 
 def _decode_samples() -> list[DecodeSample]:
-    bodies = (
-        image.encode_sample(image_format, width_px, height_px)
-        for image_format in image.FORMATS
-        for width_px, height_px in DECODE_SAMPLES_PX
-    )
+    wanted = [(image_format, *size_px) for image_format in image.FORMATS for size_px in DECODE_SAMPLES_PX]
+    bodies = (image.encode_sample(*one) for one in (*wanted, ("JPEG", *LARGE_JPEG_PX)))
     return [DecodeSample(image.read_header(body, max_pixels=MAX_PIXELS), body) for body in bodies]

@@ -15,11 +15,18 @@ TIMEOUT_S = 60.0
 
 
 def classify(files: list[Path], *, url: str, params: dict[str, Any], as_json: bool) -> None:
-    """Send each file; print one block (or JSON document) a file. Fails on the first error answer."""
+    """Send each file; print one block a file, or one JSON document: the answer, or a list of them for several files.
+
+    Fails on the first error answer.
+    """
+    answers = []
     with _client(url) as client:
         for path in files:
-            answer = _checked(partial(client.post, "/classify", **_upload(path), params=params))
-            print_json(answer) if as_json else _show_answer(path, answer)
+            answers.append(_checked(partial(client.post, "/classify", **_upload(path), params=params)))
+            if not as_json:
+                _show_answer(path, answers[-1])
+    if as_json:
+        print_json(answers if len(files) > 1 else answers[0])
 
 
 def plan(*, url: str, params: dict[str, Any], as_json: bool) -> None:

@@ -27,6 +27,8 @@ class ErrorKind(StrEnum):
     """More bytes than the byte limit."""
     TOO_MANY_PIXELS = "too-many-pixels"
     """The header announces more pixels than the pixel limit."""
+    UPLOAD_TIMEOUT = "upload-timeout"
+    """The request began and did not end in time."""
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
     """A content type, content encoding or image format that the service does not read."""
     INVALID_PARAMETER = "invalid-parameter"

@@ -25,25 +25,39 @@ SLOWDOWN_WINDOW = 9
 """Runs whose median is the slow-down: reacts within five runs, ignores four outliers."""
 UNKNOWN_TAIL_FACTOR = 1.5
 """Applied to the largest ratio seen while there are too few for the wanted quantile."""
-LEAST_RATIO = 1e-3
-"""A run that seems to have taken no time (a coarse clock) must not make the slow-down zero."""
+ENOUGH = 120
+"""Ratios below which none of calibration's is given up: a 99 % bound needs 99."""
+RATIO_CLIP = (0.01, 5.0)
+"""A suspended machine or a coarse clock is no news about the next run: single ratios are cut to this range."""
+DECODE_TRUST = 3.0
+"""A run whose decoding took more than this many times what was expected, or less than its inverse, tells about its
+image and not about the machine: it leaves the window alone."""
+MOST_RESPOND_S = 0.02
+"""A stall of the event loop is no habit: longer responses count as this long."""
 BASE_STEP = 1.01
 """A base follows its median by 1 % a run, and never leaves half to double of what calibration found."""
 BASE_CLIP = (0.5, 2.0)
+RESPOND_WINDOW = 200
 RESPOND_PRIOR_S = 0.0005
 """Assumed time from lane to response before the first one was measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class DecodeCost:
-    """Expected time to decode and resize one image of a format: a fixed part and one that grows with the source."""
+    """Expected time to decode and resize one image of a format: a fixed part and one that grows with the source.
+
+    Beyond the knee the growth is another: large JPEGs are decoded at a reduced scale.
+    """
 
     fixed_s: float
     per_megapixel_s: float
+    knee_megapixels: float = 1e9
+    per_megapixel_beyond_s: float = 0.0
 
     def expected_s(self, megapixels: float) -> float:
         """Seconds for a source of `megapixels` million pixels."""
-        return self.fixed_s + self.per_megapixel_s * megapixels
+        before, beyond = min(megapixels, self.knee_megapixels), max(megapixels - self.knee_megapixels, 0.0)
+        return self.fixed_s + self.per_megapixel_s * before + self.per_megapixel_beyond_s * beyond
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +101,11 @@ class SlidingQuantile:
         self._recent.append(sample)
         bisect.insort(self._sorted, sample)
         if len(self._recent) > self._size:
-            self._sorted.pop(bisect.bisect_left(self._sorted, self._recent.popleft()))
+            self.drop_oldest()
+
+    def drop_oldest(self) -> None:
+        """Forget one sample. Raises `IndexError` when empty."""
+        self._sorted.pop(bisect.bisect_left(self._sorted, self._recent.popleft()))
 
     def mean(self) -> float:
         """Arithmetic mean. Raises `ZeroDivisionError` when empty."""
@@ -110,19 +128,24 @@ class LatencyModel:
     """
 
     def __init__(self, calibration: Calibration, *, miss_rate: float = 0.01, window: int = WINDOW) -> None:
-        self._calibrated = dict(calibration.inference_s)
-        self._inference = dict(calibration.inference_s)
-        self._decode = dict(calibration.decode)
-        self._decode_factor = dict.fromkeys(calibration.decode, 1.0)
+        self._calibration = calibration
         self._miss_rate = miss_rate
-        self._ratios = SlidingQuantile(window, calibration.ratios)
-        self._slowdowns: deque[float] = deque(maxlen=SLOWDOWN_WINDOW)
-        self._responds = SlidingQuantile(200)
-        self._respond = RESPOND_PRIOR_S
-        self._refresh()
+        self._window = window
+        self.forget()
 
     def __repr__(self) -> str:
         return f"<LatencyModel slowdown={self.slowdown:.3f} tail={self._tail:.3f} runs={len(self._ratios)}>"
+
+    def forget(self) -> None:
+        """Back to what calibration found. Called when nothing has run for so long that nothing newer is known."""
+        self._inference = dict(self._calibration.inference_s)
+        self._decode_factor = dict.fromkeys(self._calibration.decode, 1.0)
+        self._ratios = SlidingQuantile(self._window, map(_clipped, self._calibration.ratios))
+        self._calibrated_left = len(self._ratios)
+        self._slowdowns: deque[float] = deque(maxlen=SLOWDOWN_WINDOW)
+        self._responds = SlidingQuantile(RESPOND_WINDOW)
+        self._respond = RESPOND_PRIOR_S
+        self._refresh()
 
     @property
     def slowdown(self) -> float:
@@ -131,7 +154,9 @@ class LatencyModel:
 
     def expected_decode_s(self, header: ImageHeader) -> float:
         """Expected decode + resize time of an image, from its header alone. Raises `KeyError` for unknown formats."""
-        return self._decode[header.format].expected_s(header.megapixels) * self._decode_factor[header.format]
+        return (
+            self._calibration.decode[header.format].expected_s(header.megapixels) * self._decode_factor[header.format]
+        )
 
     def expected_s(self, variant: str, decode_s: float) -> float:
         """Mean service time of `variant` on an image that takes `decode_s` to decode."""
@@ -147,24 +172,34 @@ class LatencyModel:
 
     def observe(self, run: Observation) -> None:
         """Learn from one run."""
-        base = self._inference[run.variant] + run.expected_decode_s
-        ratio = max((run.decode_s + run.inference_s) / base, LEAST_RATIO)
-        self._ratios.add(ratio / self._slowdown)
-        self._slowdowns.append(ratio)
+        # The slow-down follows inference alone: how long an image decodes depends on the image, too.
+        slower = _clipped(run.inference_s / self._inference[run.variant])
+        decoding = run.decode_s / max(run.expected_decode_s * slower, 1e-9)
+        if run.expected_decode_s == 0 or 1 / DECODE_TRUST <= decoding <= DECODE_TRUST:
+            expected_s = (self._inference[run.variant] + run.expected_decode_s) * self._slowdown
+            self._take_in(_clipped((run.decode_s + run.inference_s) / expected_s))
+        self._slowdowns.append(slower)
         self._track_bases(run)
         self._refresh()
 
     def observe_respond(self, respond_s: float) -> None:
         """Learn from the way from a lane to the response of one request."""
-        self._responds.add(respond_s)
+        self._responds.add(min(respond_s, MOST_RESPOND_S))
         upper = self._responds.upper(self._miss_rate)
         self._respond = self._responds.largest(RESPOND_PRIOR_S) if upper is None else upper
+
+    def _take_in(self, ratio: float) -> None:
+        """A live run displaces one of calibration, as long as enough are left for the quantile."""
+        self._ratios.add(ratio)
+        if self._calibrated_left and len(self._ratios) > ENOUGH:
+            self._ratios.drop_oldest()
+            self._calibrated_left -= 1
 
     def _base(self, variant: str, decode_s: float) -> float:
         return (self._inference[variant] + decode_s) * self._slowdown
 
     def _track_bases(self, run: Observation) -> None:
-        known = self._calibrated[run.variant]
+        known = self._calibration.inference_s[run.variant]
         moved = _step(self._inference[run.variant], towards=run.inference_s / self._slowdown)
         self._inference[run.variant] = min(max(moved, known * BASE_CLIP[0]), known * BASE_CLIP[1])
         factor = _step(self._decode_factor[run.image_format], towards=self._decode_share(run))
@@ -179,6 +214,10 @@ class LatencyModel:
         self._mean = self._ratios.mean() if len(self._ratios) else 1.0
         upper = self._ratios.upper(self._miss_rate)
         self._tail = self._ratios.largest(1.0) * UNKNOWN_TAIL_FACTOR if upper is None else upper
+
+
+def _clipped(ratio: float) -> float:
+    return min(max(ratio, RATIO_CLIP[0]), RATIO_CLIP[1])
 
 
 def _step(value: float, *, towards: float) -> float:

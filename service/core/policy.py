@@ -7,26 +7,32 @@ The rule, for the waiting job with the earliest deadline (EDF):
 
 1. Look at the Pareto front of the routed variants, most accurate first.
 2. A variant *fits* when its tail latency is at most what is left of the budget, less the reserve for the response.
-3. It *starves nobody* when, for every deadline of a waiting job, the work that has to be done until then still fits
-   the lanes (demand-bound look-ahead): running jobs and this one occupy their lanes, whoever waits with an earlier
-   deadline is counted at the cheapest variant, and future arrivals at the present rate are reserved for.
+3. It *starves nobody* when everybody who waits could still be served in time afterwards: running jobs and this one
+   occupy their lanes, the others follow in deadline order at their cheapest variant, each on the lane that is free
+   first, and future arrivals at the present rate are reserved for.
 4. Take the first that does both. If some fit and all would starve somebody, take the cheapest. If none fits:
    best effort takes the cheapest, strict refuses and names the smallest budget that would have done.
 
 Jobs that cannot make their deadline any more run behind those that can, so that one late request does not make the
-next one late (the domino effect of plain EDF under overload).
+next one late (the domino effect of plain EDF under overload); strict ones are refused at once, and nobody is passed
+over for longer than `PATIENCE_S` beyond the deadline.
 
 The look-ahead counts lanes as blocked until their run ends. Policy K1, which terminates a running upgrade instead,
 changes step 3 and adds an action; it needs nothing else.
 """
 
+import heapq
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
 from service.core.actions import Action, Reject, Start
 from service.core.errors import EffserveError, ErrorKind
-from service.core.state import Costs, SystemState, wait_s
-from service.core.values import Candidate, Decision, Job, Mode, Question, Reason, Variant, Verdict
+from service.core.state import Costs, SystemState, free_lanes_s, wait_s
+from service.core.values import Candidate, Deadline, Decision, Job, Mode, Question, Reason, Variant, Verdict
+
+PATIENCE_S = 1.0
+"""How long after its deadline a late request may be passed over. Its client still wants the answer (best effort)."""
 
 
 class Policy(Protocol):
@@ -65,10 +71,15 @@ class BudgetPolicy:
     """Predicted work per lane above which new requests are refused."""
 
     def next_action(self, now_s: float, state: SystemState, costs: Costs) -> Action | None:
-        """Start the most urgent job that can still make it; refuse strict ones that cannot."""
-        if not (state.waiting and state.idle_lanes):
+        """Refuse strict jobs that cannot make it any more; start the most urgent one of the others."""
+        if not state.waiting:
             return None
         situation = _Situation(self, now_s, state, costs)
+        hopeless = situation.hopeless()
+        if hopeless is not None:
+            return Reject(hopeless, situation.infeasible(hopeless))
+        if not state.idle_lanes:
+            return None
         job = situation.head()
         decision = situation.decide(job)
         if job.question.mode is Mode.STRICT and not decision.fits:
@@ -82,8 +93,9 @@ class BudgetPolicy:
     def admit(self, now_s: float, job: Job, state: SystemState, costs: Costs) -> EffserveError | None:
         """Refuse what is hopeless in strict mode, and anything while too much work waits. Never while a lane idles."""
         situation = _Situation(self, now_s, state, costs)
-        smallest_s = situation.smallest_feasible_budget_s(job)
-        if job.question.mode is Mode.STRICT and smallest_s > job.question.deadline.budget_s:
+        budget_s = job.question.deadline.budget_s
+        needed_s = situation.needed_s(job, budget_s)
+        if job.question.mode is Mode.STRICT and needed_s > budget_s:
             return situation.infeasible(job)
         backlog_s = situation.backlog_s()
         if not state.idle_lanes and backlog_s > self.backlog_limit_s:
@@ -165,9 +177,16 @@ class _Situation:
         return self.least_s(job) > self.left_s(job)
 
     def head(self) -> Job:
-        """The earliest deadline among the jobs that can still make it; among the late ones if there is no other."""
-        timely = (job for job in self.state.waiting if not self.is_late(job))
-        return next(timely, self.state.waiting[0])
+        """A job that is overdue for longer than anyone should wait; else the earliest deadline among those that can
+        still make it; else the earliest of the late ones."""
+        overdue = (j for j in self.state.waiting if -self.left_s(j) > PATIENCE_S)
+        timely = (j for j in self.state.waiting if not self.is_late(j))
+        return next(overdue, None) or next(timely, self.state.waiting[0])
+
+    def hopeless(self) -> Job | None:
+        """A strict job that cannot make its deadline any more: waiting on would only delay the refusal."""
+        strict = (j for j in self.state.waiting if j.question.mode is Mode.STRICT)
+        return next((j for j in strict if self.is_late(j)), None)
 
     def decide(self, job: Job) -> Decision:
         eligible = self.eligible(job.question)
@@ -187,39 +206,54 @@ class _Situation:
         )
 
     def starves_nobody(self, job: Job, variant: Variant) -> bool:
-        """Demand-bound test at each waiting deadline (the module's rule, step 3)."""
+        """Whether everybody who waits could still be served in time (the module's rule, step 3).
+
+        List scheduling: whoever waits takes the lane that is free first, in deadline order, at the cheapest variant.
+        """
         others = [j for j in self.state.waiting if j.id != job.id and not self.is_late(j)]
-        occupied = [run.remaining_s(self.now_s) for run in self.state.running]
-        occupied.append(self.costs.expected_s(variant.name, job.decode_s))
-        arriving = self.policy.arrival_reserve * self.state.arrivals_per_s * self.least_s(job)
-        demand_s = 0.0
+        if not others:
+            return True
+        arriving = self.policy.arrival_reserve * self.state.arrivals_per_s * self.least_s(job) / self.state.lanes
+        free_s = free_lanes_s(self.now_s, self.state)
+        heapq.heapreplace(free_s, free_s[0] + self.costs.expected_s(variant.name, job.decode_s))
         for other in others:
-            demand_s += self.least_s(other)
-            until_s = self.left_s(other)
-            blocked_s = sum(min(work_s, until_s) for work_s in occupied)
-            if blocked_s + demand_s + arriving * until_s > self.policy.utilisation * self.state.lanes * until_s:
+            ends_s, until_s = free_s[0] + self.least_s(other), self.left_s(other)
+            if ends_s + arriving * until_s > self.policy.utilisation * until_s:
                 return False
+            heapq.heapreplace(free_s, ends_s)
         return True
 
     def backlog_s(self) -> float:
         running_s = sum(run.remaining_s(self.now_s) for run in self.state.running)
         return (running_s + sum(map(self.least_s, self.state.waiting))) / self.state.lanes
 
-    def smallest_feasible_budget_s(self, job: Job) -> float:
-        deadline = job.question.deadline
-        cheapest = self.eligible(job.question)[-1]
+    def needed_s(self, job: Job, budget_s: float) -> float:
+        """What a budget of `budget_s` would have to be: with a later deadline more jobs go first."""
+        deadline = Deadline(job.question.deadline.started_s, budget_s)
         ahead = [j for j in self.state.waiting if j.question.deadline.at_s <= deadline.at_s and j.id != job.id]
         wait = wait_s(self.now_s, self.state, list(map(self.least_s, ahead)))
+        cheapest = self.eligible(job.question)[-1]
         service_s = self.costs.tail_s(cheapest.name, job.decode_s) + self.costs.respond_s()
         return self.now_s - deadline.started_s + wait + service_s
 
+    def smallest_feasible_budget_s(self, job: Job, at_least_s: float = 0.0) -> float:
+        """The least budget from `at_least_s` on that is as large as it would have to be, rounded up to 0.1 ms.
+
+        Ends: each round either is the last or puts at least one more waiting job ahead.
+        """
+        budget_s, needed_s = at_least_s, self.needed_s(job, at_least_s)
+        while needed_s > budget_s:
+            budget_s = math.ceil(needed_s * 1e4) / 1e4
+            needed_s = self.needed_s(job, budget_s)
+        return budget_s
+
     def infeasible(self, job: Job) -> EffserveError:
-        smallest_ms = self.smallest_feasible_budget_s(job) * 1e3
-        budget_ms = job.question.deadline.budget_s * 1e3
-        detail = f"no eligible variant fits {budget_ms:g} ms now; {smallest_ms:.1f} ms would do"
+        budget_s = job.question.deadline.budget_s
+        smallest_ms = round(self.smallest_feasible_budget_s(job, budget_s) * 1e3, 1)
+        detail = f"no eligible variant fits {budget_s * 1e3:g} ms now; {smallest_ms:.1f} ms would do"
         facts: dict[str, float | int | str] = {
-            "budget_ms": budget_ms,
-            "smallest_feasible_budget_ms": round(smallest_ms, 1),
+            "budget_ms": round(budget_s * 1e3, 3),
+            "smallest_feasible_budget_ms": smallest_ms,
         }
         return EffserveError(ErrorKind.INFEASIBLE_BUDGET, detail, facts)
 

@@ -6,6 +6,7 @@ thread-safe: one driver owns it.
 """
 
 import bisect
+import math
 from collections import deque
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,9 @@ from service.core.policy import Policy
 from service.core.state import Running, SystemState
 from service.core.values import Deadline, Job, Question
 
+FORGET_S = 5.0
+"""When nothing has run for so long, predictions go back to calibration. Otherwise one bad moment could make every
+strict request look hopeless, nothing would run any more, and nothing could ever tell that the moment has passed."""
 ARRIVAL_WINDOW_S = 1.0
 """Arrivals are counted over the last second: long enough for a rate, short enough to see a burst."""
 
@@ -48,6 +52,7 @@ class Scheduler:
         self._waiting: list[Job] = []
         self._running: dict[int, Running] = {}
         self._arrivals_s: deque[float] = deque()
+        self._last_run_s = -math.inf
         self._submitted = self._finished = self._rejected = self._cancelled = 0
 
     def __repr__(self) -> str:
@@ -55,6 +60,9 @@ class Scheduler:
 
     def submit(self, now_s: float, job: Job) -> list[Action]:
         """Take in a job, or reject it; start what can start. Raises `EffserveError` when nothing is eligible for it."""
+        if not self._running and now_s - self._last_run_s > FORGET_S:
+            self.latency.forget()
+            self._last_run_s = now_s
         error = self._policy.admit(now_s, job, self.state(now_s), self.latency)
         self._arrivals_s.append(now_s)
         self._submitted += 1
@@ -68,6 +76,7 @@ class Scheduler:
         """A lane is free again; `run` is what it took, or None when it failed and says nothing about speed."""
         del self._running[lane]
         self._finished += 1
+        self._last_run_s = now_s
         if run is not None:
             self.latency.observe(run)
         return self._dispatch(now_s)

@@ -52,13 +52,19 @@ class SystemState:
         return tuple(lane for lane in range(self.lanes) if lane not in busy)
 
 
+def free_lanes_s(now_s: float, state: SystemState) -> list[float]:
+    """Seconds until each lane is free, as a heap."""
+    free_s = [run.remaining_s(now_s) for run in state.running] + [0.0] * len(state.idle_lanes)
+    heapq.heapify(free_s)
+    return free_s
+
+
 def wait_s(now_s: float, state: SystemState, ahead_s: list[float]) -> float:
     """Expected wait of a job behind `ahead_s` (service times of the jobs before it, in order), on all lanes.
 
     List scheduling: each job ahead goes to the lane that is free first.
     """
-    free = [run.remaining_s(now_s) for run in state.running] + [0.0] * len(state.idle_lanes)
-    heapq.heapify(free)
+    free_s = free_lanes_s(now_s, state)
     for service_s in ahead_s:
-        heapq.heapreplace(free, free[0] + service_s)
-    return free[0]
+        heapq.heapreplace(free_s, free_s[0] + service_s)
+    return free_s[0]

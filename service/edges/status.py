@@ -53,6 +53,12 @@ STATUS: dict[ErrorKind, Status] = {
     ErrorKind.TOO_MANY_PIXELS: Status(
         413, StatusCode.RESOURCE_EXHAUSTED, "The image has too many pixels", "Stay within `limits.pixels`."
     ),
+    ErrorKind.UPLOAD_TIMEOUT: Status(
+        408,
+        StatusCode.ABORTED,
+        "The upload took too long",
+        "Send the image whole; see `http.upload_timeout_s`.",
+    ),
     ErrorKind.UNSUPPORTED_MEDIA_TYPE: Status(
         415,
         StatusCode.INVALID_ARGUMENT,

@@ -13,6 +13,7 @@ exceed their smallest.
 import hashlib
 import json
 import math
+import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +33,9 @@ PASSES = 2
 """Turns that each variant gets."""
 MIN_RUNS, MAX_RUNS = 2, 20
 """Runs per lane, variant and pass, after one that is not counted."""
-SCHEMA_VERSION: Literal[2] = 2
+MOST_RATIO = 2.0
+"""Longer runs were other work on the machine; whether that is its habit, live runs will tell."""
+SCHEMA_VERSION: Literal[3] = 3
 
 
 class Runnable(Protocol):
@@ -70,14 +73,27 @@ class _Measured:
     ratios: tuple[_Positive, ...]
 
 
+_Part = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """A `DecodeCost`, checked."""
+
+    fixed_s: _Part
+    per_megapixel_s: _Part
+    knee_megapixels: _Part
+    per_megapixel_beyond_s: _Part
+
+
 @dataclass(slots=True)
 class _Content:
     """The file, as JSON."""
 
-    schema: Literal[2]
+    schema: Literal[3]
     fingerprint: str
     variants: dict[str, _Measured] = field(default_factory=dict)
-    decode: dict[str, DecodeCost] = field(default_factory=dict)
+    decode: dict[str, _Cost] = field(default_factory=dict)
 
 
 _CONTENT = TypeAdapter(_Content)
@@ -97,14 +113,15 @@ class CalibrationFile:
 
     def decode(self) -> dict[str, DecodeCost]:
         """What is known of decoding; empty when nothing is."""
-        return dict(self._content.decode)
+        return {name: DecodeCost(**asdict(cost)) for name, cost in self._content.decode.items()}
 
     def keep(self, variants: Mapping[str, _Measured], decode: Mapping[str, DecodeCost]) -> None:
         """Add measurements and write the file. Raises `OSError`."""
         self._content.variants.update(variants)
-        self._content.decode = dict(decode)
+        self._content.decode = {name: _Cost(**asdict(cost)) for name, cost in decode.items()}
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_suffix(".tmp")
+        # A name of its own: two servers may start at the same time.
+        temporary = self._path.with_suffix(f".{secrets.token_hex(4)}.tmp")
         temporary.write_text(json.dumps(asdict(self._content)))
         temporary.replace(self._path)
 
@@ -144,14 +161,22 @@ class Calibrator:
     ) -> Calibration:
         """Usual times per variant and per image format, and the window of ratios."""
         with ThreadPoolExecutor(self._lanes) as pool:
-            decode_costs = (self._file.decode() if self._file else {}) or self._decode_costs(samples, decode)
+            decode_costs = self._decode_costs(samples, decode) if samples or self._file is None else self._file.decode()
             measured = self._known(subjects)
             measured |= self._measure([subject for subject in subjects if subject.name not in measured], pool)
-        if self._file is not None:
-            self._file.keep({s.graph_sha256: measured[s.name] for s in subjects}, decode_costs)
+        self._keep({s.graph_sha256: measured[s.name] for s in subjects}, decode_costs)
         bases = {subject.name: measured[subject.name].base_s for subject in subjects}
         ratios = tuple(ratio for subject in subjects for ratio in measured[subject.name].ratios)
         return Calibration(bases, decode_costs, ratios)
+
+    def _keep(self, measured: dict[str, _Measured], decode: dict[str, DecodeCost]) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.keep(measured, decode)
+        except OSError as error:
+            # The next start measures again, which costs its seconds and nothing else.
+            self._progress(f"measurements could not be kept: {error.strerror}")
 
     def _known(self, subjects: Sequence[Subject]) -> dict[str, _Measured]:
         if self._file is None:
@@ -192,7 +217,7 @@ class Calibrator:
     def _decode_costs(
         self, samples: Sequence[DecodeSample], decode: Callable[[bytes], object]
     ) -> dict[str, DecodeCost]:
-        """A line through the two sample sizes of each format. Decoding is short, so one thread measures it."""
+        """Through the sample sizes of each format. Decoding is short, so one thread measures it."""
         self._progress("measuring decode")
         times: dict[str, list[tuple[float, float]]] = {}
         for sample in samples:
@@ -208,16 +233,21 @@ def _settle(times: Mapping[str, Sequence[float]]) -> dict[str, _Measured]:
     least = {name: min(runs) for name, runs in times.items()}
     usual = median(run / least[name] for name, runs in times.items() for run in runs)
     return {
-        name: _Measured(least[name] * usual, tuple(run / (least[name] * usual) for run in runs))
+        name: _Measured(least[name] * usual, tuple(min(run / (least[name] * usual), MOST_RATIO) for run in runs))
         for name, runs in times.items()
     }
 
 
 def _line(points: Sequence[tuple[float, float]]) -> DecodeCost:
-    """The line through the smallest and the largest sample, with neither part negative."""
-    (small_mp, small_s), (large_mp, large_s) = points[0], points[-1]
-    slope = max((large_s - small_s) / (large_mp - small_mp), 0.0)
-    return DecodeCost(fixed_s=max(small_s - slope * small_mp, 1e-5), per_megapixel_s=slope)
+    """The line through the first two samples, and on to the last where there is a third; no part is negative."""
+    (small_mp, small_s), (knee_mp, knee_s) = points[0], points[1]
+    slope = max((knee_s - small_s) / (knee_mp - small_mp), 0.0)
+    fixed_s = max(small_s - slope * small_mp, 1e-5)
+    if len(points) == 2:
+        return DecodeCost(fixed_s, slope)
+    large_mp, large_s = points[-1]
+    beyond = max((large_s - knee_s) / (large_mp - knee_mp), 0.0)
+    return DecodeCost(fixed_s, slope, knee_mp, beyond)
 
 
 def _slug(fingerprint: str) -> str:

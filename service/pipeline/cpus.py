@@ -8,13 +8,23 @@ import os
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
+OWN_CGROUP = Path("/proc/self/cgroup")
 
 
-def usable_cores(cgroup: Path = CGROUP, affinity: int | None = None) -> int:
-    """Whole cores, at least one: the lesser of the affinity mask and the cgroup's CPU quota (v2 or v1)."""
+def usable_cores(cgroup: Path = CGROUP, affinity: int | None = None, own: Path = OWN_CGROUP) -> int:
+    """Whole cores, at least one: the least of the affinity mask and the CPU quotas (v2 or v1) that hold for us."""
     allowed = affinity if affinity is not None else len(os.sched_getaffinity(0))
-    quota = _quota_v2(cgroup / "cpu.max") or _quota_v1(cgroup / "cpu")
-    return max(1, min(allowed, int(quota) if quota is not None else allowed))
+    quotas = [_quota_v2(folder / "cpu.max") for folder in _above(cgroup, own)]
+    found = [quota for quota in (*quotas, _quota_v1(cgroup / "cpu")) if quota is not None]
+    return max(1, min([allowed, *map(int, found)]))
+
+
+def _above(cgroup: Path, own: Path) -> list[Path]:
+    """The root of the hierarchy and each group down to ours: a service's limit stands in its own group, a
+    container's in what looks like the root from inside."""
+    line = next((line for line in _text(own).splitlines() if line.startswith("0::")), "0::/")
+    parts = [part for part in line.removeprefix("0::").split("/") if part not in ("", "..")]
+    return [cgroup.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
 
 
 def _quota_v2(file: Path) -> float | None:

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
-from PIL.Image import Resampling
+from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
+from PIL.Image import Resampling, Transpose
 
 from model_store.manifest import Preprocessing
 from service.core.errors import EffserveError, ErrorKind
 from service.core.values import ImageHeader
+from service.pipeline.segments import check_pieces
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 """What is read. More formats mean more decoders exposed to hostile input; these five are what the web sends."""
@@ -35,6 +36,9 @@ _ALIASES = {"MPO": "JPEG"}
 
 # The pixel limit is checked here, with the operator's figure. Pillow's own would warn below it or raise above.
 Image.MAX_IMAGE_PIXELS = None
+# Compressed texts in a PNG are inflated while its header is read. Pillow's limit of 64 MB for all of them would keep
+# the event loop busy for a tenth of a second.
+PngImagePlugin.MAX_TEXT_MEMORY = 4 * PngImagePlugin.MAX_TEXT_CHUNK
 
 _FOREIGN = {
     b"II*\x00": "TIFF",
@@ -62,6 +66,7 @@ def read_header(body: bytes, *, max_pixels: int) -> ImageHeader:
     """
     if not body:
         raise EffserveError(ErrorKind.EMPTY_IMAGE, "the image has no bytes")
+    check_pieces(body)
     with _open(body) as opened:
         width_px, height_px = opened.size
         header = ImageHeader(_format(opened), width_px, height_px, len(body))
@@ -80,25 +85,35 @@ def decode(body: bytes, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
     with _open(body) as opened:
         try:
             full_size, scale = opened.size, _draft(opened, preprocessing)
-            frame = _frame(_loaded(opened), full_size, scale)
-            resized = _resize(_to_rgb(ImageOps.exif_transpose(opened)), frame, preprocessing)
-        except _DAMAGE as error:
+            orientation = _orientation(_loaded(opened))
+            upright = opened if orientation is None else opened.transpose(orientation.turn)
+            resized = _resize(_to_rgb(upright), _frame(full_size, scale, orientation), preprocessing)
+        except MemoryError:
+            raise
+        except Exception as error:
+            # The library raises whatever its parsers stumble over; for a file that got here, it is the file's fault.
             raise EffserveError(ErrorKind.UNDECODABLE_IMAGE, f"the image is damaged: {_one_line(error)}") from error
     return np.array(resized, dtype=np.uint8, order="C")
 
 
 def encode_sample(image_format: str, width_px: int, height_px: int) -> bytes:
     """An encoded image of smooth shapes and mild noise, for calibrating decode times."""
-    noise = np.random.default_rng(0).normal(0, 6, (height_px, width_px, 3))
-    rows, columns = np.mgrid[0:height_px, 0:width_px]
-    waves = np.stack([np.sin(rows / 23), np.cos(columns / 31), np.sin((rows + columns) / 47)], axis=-1)
-    picture = Image.fromarray(np.clip(128 + 80 * waves + noise, 0, 255).astype(np.uint8))
+    tile = _sample_tile(min(width_px, 512), min(height_px, 512))
+    repeated = np.tile(tile, (-(-height_px // len(tile)), -(-width_px // len(tile[0])), 1))
+    picture = Image.fromarray(repeated[:height_px, :width_px])
     if image_format == "GIF":
         # The fixed palette: finding the best one takes seconds, and decoding does not care.
         picture = picture.convert("P")
     buffer = io.BytesIO()
     picture.save(buffer, image_format, **({"quality": 90} if image_format == "JPEG" else {}))
     return buffer.getvalue()
+
+
+def _sample_tile(width_px: int, height_px: int) -> npt.NDArray[np.uint8]:
+    noise = np.random.default_rng(0).normal(0, 6, (height_px, width_px, 3))
+    rows, columns = np.mgrid[0:height_px, 0:width_px]
+    waves = np.stack([np.sin(rows / 23), np.cos(columns / 31), np.sin((rows + columns) / 47)], axis=-1)
+    return np.clip(128 + 80 * waves + noise, 0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,23 +202,49 @@ class _Frame:
     """The edges with the pixel that is filled in part: right and bottom as stored, elsewhere once turned."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Orientation:
+    """How a camera was held."""
+
+    turn: Transpose
+    """What puts the picture upright."""
+    swapped: bool
+    """Width and height change places."""
+    left: bool
+    """The right or bottom edge as stored ends up on the left."""
+    top: bool
+    """The right or bottom edge as stored ends up on top."""
+
+
 _ORIENTATIONS = {
-    2: (False, True, False),
-    3: (False, True, True),
-    4: (False, False, True),
-    5: (True, False, False),
-    6: (True, True, False),
-    7: (True, True, True),
-    8: (True, False, True),
+    2: _Orientation(Transpose.FLIP_LEFT_RIGHT, swapped=False, left=True, top=False),
+    3: _Orientation(Transpose.ROTATE_180, swapped=False, left=True, top=True),
+    4: _Orientation(Transpose.FLIP_TOP_BOTTOM, swapped=False, left=False, top=True),
+    5: _Orientation(Transpose.TRANSPOSE, swapped=True, left=False, top=False),
+    6: _Orientation(Transpose.ROTATE_270, swapped=True, left=True, top=False),
+    7: _Orientation(Transpose.TRANSVERSE, swapped=True, left=True, top=True),
+    8: _Orientation(Transpose.ROTATE_90, swapped=True, left=False, top=True),
 }
-"""EXIF orientation → width and height swapped; right or bottom edge as stored is left; right or bottom edge is top."""
+"""By the value of the EXIF tag."""
 
 
-def _frame(stored: Image.Image, full_size: tuple[int, int], scale: float) -> _Frame:
-    orientation = stored.getexif().get(ExifTags.Base.Orientation, 1)
-    swapped, left, top = _ORIENTATIONS.get(orientation, (False, False, False))
-    width_px, height_px = reversed(full_size) if swapped else full_size
-    return _Frame(width_px, height_px, scale, left, top)
+def _orientation(stored: Image.Image) -> _Orientation | None:
+    """None for upright. Pillow's own `exif_transpose` writes all tags anew, and fails on odd ones among them."""
+    try:
+        value = stored.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:
+        # Tags that cannot be read cost the orientation, not the picture.
+        return None
+    return _ORIENTATIONS.get(value) if isinstance(value, int) else None
+
+
+def _frame(full_size: tuple[int, int], scale: float, orientation: _Orientation | None) -> _Frame:
+    width_px, height_px = full_size
+    if orientation is None:
+        return _Frame(width_px, height_px, scale, remainder_left=False, remainder_top=False)
+    if orientation.swapped:
+        width_px, height_px = height_px, width_px
+    return _Frame(width_px, height_px, scale, orientation.left, orientation.top)
 
 
 def _loaded(opened: Image.Image) -> Image.Image:

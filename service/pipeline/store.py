@@ -5,6 +5,7 @@ in its manifest before anything is loaded. A damaged or tampered version is refu
 of each variant is served.
 """
 
+import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -82,7 +83,8 @@ def scan(store_dir: Path, *, threads: int = 2) -> StoreScan:
 def _version_folders(store_dir: Path) -> Iterable[Path]:
     """`<name>/<version>`; hidden and half-written folders are not versions."""
     for variant in store_dir.iterdir():
-        if variant.is_dir() and not variant.name.startswith("."):
+        # A volume's own folders, such as lost+found, are nobody's variants.
+        if variant.is_dir() and not variant.name.startswith(".") and os.access(variant, os.R_OK | os.X_OK):
             yield from (v for v in variant.iterdir() if v.is_dir() and not v.name.startswith("."))
 
 

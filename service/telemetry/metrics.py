@@ -184,6 +184,9 @@ class Metrics:
         self._count(REQUESTS, event.protocol, NO_VARIANT, event.kind)
         if event.kind is ErrorKind.INFEASIBLE_BUDGET:
             self._count(BUDGETS, event.protocol, "infeasible")
+        elif event.kind is ErrorKind.CANCELLED and event.budget_s is not None and event.total_s >= event.budget_s:
+            # A gRPC client whose deadline is its budget hangs up when it has passed.
+            self._count(BUDGETS, event.protocol, "missed")
         if event.budget_s is not None:
             self._time(BUDGET, event.budget_s, event.protocol)
 

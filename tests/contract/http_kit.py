@@ -12,7 +12,7 @@ import httpx
 from service.app import compose, prepare
 from service.core.scheduler import Scheduler
 from service.dataplane import Dataplane
-from service.edges.http.app import Scrape, create_http_app
+from service.edges.http.app import Limits, Scrape, create_http_app
 from service.edges.http.server import HttpServer
 from service.edges.questions import Defaults
 from service.settings import Settings, load
@@ -91,7 +91,8 @@ async def no_metrics(accept: str) -> tuple[bytes, str]:
 @asynccontextmanager
 async def _serving(dataplane: Dataplane, seen: Recorder, gate: Gate, scrape: Scrape) -> AsyncIterator[Kit]:
     clock = time.monotonic
-    app = create_http_app(dataplane, clock=clock, defaults=Defaults(), image_bytes=IMAGE_BYTES, scrape=scrape)
+    limits = Limits(IMAGE_BYTES, uploads_bytes=10 * IMAGE_BYTES, upload_timeout_s=0.5)
+    app = create_http_app(dataplane, clock=clock, defaults=Defaults(), limits=limits, scrape=scrape)
     server = HttpServer(app, clock=clock, keep_alive_s=5, timeout_s=1)
     port = server.bind("127.0.0.1", 0)
     await server.start()

@@ -6,7 +6,7 @@ import pytest
 
 from service.core.errors import EffserveError, ErrorKind
 from tests.builders import TIMES_S
-from tests.contract.grpc_kit import JPEG
+from tests.contract.grpc_kit import IMAGE_BYTES, JPEG
 from tests.contract.http_kit import Kit, gated
 
 HEADERS = {"Content-Type": "image/jpeg"}
@@ -120,3 +120,30 @@ async def test_many_clients_are_all_answered(lanes: int) -> None:
     async with gated(lanes=lanes, backlog_limit_s=1e6) as kit:
         assert set(await asyncio.gather(*(send(kit) for _ in range(100)))) == {200}
         assert len(kit.seen.answered) == 100
+
+
+async def test_an_upload_that_stalls_is_ended() -> None:
+    """Its connection does not stay open for ever."""
+    async with gated() as kit:
+        reader, writer = await asyncio.open_connection("127.0.0.1", kit.port)
+        writer.write(HEAD.encode() + b"\r\n" + JPEG[:10])
+        assert b" 408 " in await reader.readline()
+        writer.close()
+        assert [event.kind for event in kit.seen.failed] == [ErrorKind.UPLOAD_TIMEOUT]
+
+
+async def test_bodies_in_hand_are_bounded_and_their_room_comes_back() -> None:
+    """Eleven uploads of the largest size do not fit where ten do; once the others are answered, they do."""
+    async with gated() as kit:
+        kit.gate.open = False
+        large = JPEG + bytes(IMAGE_BYTES - len(JPEG))
+        held = [
+            asyncio.create_task(kit.client.post("/classify?budget_ms=9000", content=large, headers=HEADERS))
+            for _ in range(10)
+        ]
+        await kit.until_in_hand(10)
+        refused = await kit.client.post("/classify?budget_ms=9000", content=large, headers=HEADERS)
+        kit.gate.release()
+        assert {response.status_code for response in await asyncio.gather(*held)} == {200}
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert await send(kit) == 200

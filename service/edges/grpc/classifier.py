@@ -116,7 +116,9 @@ class Classifier(classifier_pb2_grpc.ClassifierServicer):
         asking = ClassifyRequest(body, wanted, identity, PROTOCOL, asked.top_k)
         answer = await self._dataplane.classify(asking)
         with self._telling(identity, started_s, wanted.deadline):
-            return convert.classify_response(answer)
+            response = convert.classify_response(answer)
+            self._dataplane.handed_over(asking, answer)
+            return response
 
     def _refuse_when_stopping(self) -> None:
         if self._stopping.is_set():

@@ -6,6 +6,7 @@ leaves the queue.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Header, Query, Request, Response
@@ -32,6 +33,7 @@ from service.edges.http.models import (
 from service.edges.http.openapi import UPLOAD, answers
 from service.edges.http.problems import describe, problem
 from service.edges.http.server import leaving
+from service.edges.http.uploads import Uploads
 from service.edges.questions import (
     MAX_BUDGET_MS,
     ClassifyParameters,
@@ -45,13 +47,26 @@ from service.edges.request_ids import request_id
 from service.edges.timing import server_timing
 
 PROTOCOL = "http"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is taken in."""
+
+    image_bytes: int
+    uploads_bytes: int
+    """Of all requests together."""
+    upload_timeout_s: float
+
+
 Scrape = Callable[[str], Awaitable[tuple[bytes, str]]]
 """`Accept` header → metrics and their content type."""
 
+BUDGET_HEADER = "X-Latency-Budget-Ms"
 BudgetHeader = Annotated[
     float | None,
     Header(
-        alias="X-Latency-Budget-Ms",
+        alias=BUDGET_HEADER,
         gt=0,
         le=MAX_BUDGET_MS,
         allow_inf_nan=False,
@@ -61,10 +76,10 @@ BudgetHeader = Annotated[
 
 
 def create_http_app(
-    dataplane: Dataplane, *, clock: Callable[[], float], defaults: Defaults, image_bytes: int, scrape: Scrape
+    dataplane: Dataplane, *, clock: Callable[[], float], defaults: Defaults, limits: Limits, scrape: Scrape
 ) -> ASGIApp:
-    """The application. `clock` is the one that deadlines are read on; `image_bytes` the largest image taken in."""
-    edge = _Edge(dataplane, clock, defaults, image_bytes, scrape)
+    """The application. `clock` is the one that deadlines are read on."""
+    edge = _Edge(dataplane, clock, defaults, limits, scrape)
     app = FastAPI(
         title="effserve",
         version=__version__,
@@ -88,13 +103,14 @@ class _Edge:
         dataplane: Dataplane,
         clock: Callable[[], float],
         defaults: Defaults,
-        image_bytes: int,
+        limits: Limits,
         scrape: Scrape,
     ) -> None:
         self._dataplane = dataplane
         self._clock = clock
         self._defaults = defaults
-        self._image_bytes = image_bytes
+        self._limits = limits
+        self._uploads = Uploads(limits.uploads_bytes)
         self._scrape = scrape
 
     def add_routes(self, app: FastAPI) -> None:
@@ -121,10 +137,10 @@ class _Edge:
     async def classify_uploaded(self, request: Request) -> Response:
         """`classify`, its parameters read straight from the request."""
         asked = checked(ClassifyParameters, request.query_params)
-        budget = request.headers.get("x-latency-budget-ms")
+        budget = request.headers.get(BUDGET_HEADER)
         if budget is None or asked.budget_ms is not None:
             return await self.classify(request, asked)
-        return await self.classify(request, asked, checked(PlanParameters, {"budget_ms": budget}).budget_ms)
+        return await self.classify(request, asked, _budget_in_header(budget))
 
     async def classify(
         self, request: Request, asked: Annotated[ClassifyParameters, Query()], budget: BudgetHeader = None
@@ -135,14 +151,16 @@ class _Edge:
         """
         wanted = question(_with_header(asked, budget), self._started_s(request), self._defaults)
         request.state.deadline = wanted.deadline
-        body = await read_image(request, limit_bytes=self._image_bytes)
-        request.state.reported = True
-        answer = await self._unless_gone(
-            request,
-            ClassifyRequest(body, wanted, _request_id(request), PROTOCOL, asked.top_k),
-        )
+        limits = self._limits
+        with self._uploads.one() as upload:
+            body = await read_image(request, upload, limit_bytes=limits.image_bytes, timeout_s=limits.upload_timeout_s)
+            request.state.reported = True
+            asking = ClassifyRequest(body, wanted, _request_id(request), PROTOCOL, asked.top_k)
+            answer = await self._unless_gone(request, asking)
         shown = AnswerModel.of(answer)
-        return self._response(shown.model_dump_json(), _headers(shown))
+        response = self._response(shown.model_dump_json(), _headers(shown))
+        self._dataplane.handed_over(asking, answer)
+        return response
 
     async def plan(
         self, request: Request, asked: Annotated[PlanParameters, Query()], budget: BudgetHeader = None
@@ -249,6 +267,15 @@ def _with_header(asked: PlanParameters, budget_ms: float | None) -> PlanParamete
     if asked.budget_ms is not None or budget_ms is None:
         return asked
     return asked.model_copy(update={"budget_ms": budget_ms})
+
+
+def _budget_in_header(value: str) -> float | None:
+    """Raises `EffserveError(INVALID_PARAMETER)` that names the header."""
+    try:
+        return checked(PlanParameters, {"budget_ms": value}).budget_ms
+    except EffserveError as error:
+        detail = error.detail.replace("budget_ms", BUDGET_HEADER, 1)
+        raise EffserveError(error.kind, detail, {"parameter": BUDGET_HEADER}) from None
 
 
 def _named(error: Exception) -> EffserveError:

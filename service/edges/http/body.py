@@ -4,17 +4,19 @@ The byte limit is enforced while the body streams in, before anything is parsed.
 because the limit already bounds them.
 """
 
+import asyncio
 import base64
 import binascii
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from pydantic import ValidationError
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from service.core.errors import EffserveError, ErrorKind
 from service.edges.http.models import ImageUpload
+from service.edges.http.uploads import Upload
 
 ENVELOPE_BYTES = 65_536
 """Room for what multipart and JSON put around an image."""
@@ -22,22 +24,40 @@ RAW, MULTIPART, JSON = "raw", "multipart/form-data", "application/json"
 FIELD = "image"
 
 
-async def read_image(request: Request, *, limit_bytes: int) -> bytes:
+async def read_image(request: Request, upload: Upload, *, limit_bytes: int, timeout_s: float) -> bytes:
     """The encoded image of a request.
 
-    Raises `EffserveError`: UNSUPPORTED_MEDIA_TYPE, IMAGE_TOO_LARGE, MALFORMED_REQUEST, or CANCELLED when the client
-    leaves half-way.
+    Raises `EffserveError`: UNSUPPORTED_MEDIA_TYPE, IMAGE_TOO_LARGE, MALFORMED_REQUEST, UPLOAD_TIMEOUT, QUEUE_FULL when
+    there is no room for the upload, or CANCELLED when the client leaves half-way.
     """
     form = _form(request)
+    try:
+        async with asyncio.timeout(timeout_s):
+            body = await _read(request, upload, _allowed_bytes(form, limit_bytes), limit_bytes)
+    except TimeoutError:
+        detail = f"the body was not whole after {timeout_s:g} s"
+        raise EffserveError(ErrorKind.UPLOAD_TIMEOUT, detail, {"limit_s": timeout_s}) from None
     if form == RAW:
-        return await _read(request, limit_bytes, limit_bytes)
+        return body
     if form == JSON:
-        image = _from_json(await _read(request, limit_bytes * 4 // 3 + ENVELOPE_BYTES, limit_bytes))
+        image = await _aside(body, _from_json)
     else:
-        image = await _from_multipart(request, await _read(request, limit_bytes + ENVELOPE_BYTES, limit_bytes))
+        image = await _aside(body, lambda whole: asyncio.run(_from_multipart(request.headers, whole)))
     if len(image) > limit_bytes:
         raise _too_large(limit_bytes)
     return image
+
+
+def _allowed_bytes(form: str, limit_bytes: int) -> int:
+    """For the whole body: base64 is a third longer than what it stands for."""
+    if form == RAW:
+        return limit_bytes
+    return (limit_bytes * 4 // 3 if form == JSON else limit_bytes) + ENVELOPE_BYTES
+
+
+async def _aside(body: bytes, parse: Callable[[bytes], bytes]) -> bytes:
+    """Parsing an envelope copies the body several times: not on the event loop, where everybody waits."""
+    return await asyncio.to_thread(parse, body)
 
 
 def _form(request: Request) -> str:
@@ -55,7 +75,7 @@ def _form(request: Request) -> str:
     raise EffserveError(ErrorKind.UNSUPPORTED_MEDIA_TYPE, detail)
 
 
-async def _read(request: Request, limit_bytes: int, image_limit_bytes: int) -> bytes:
+async def _read(request: Request, upload: Upload, limit_bytes: int, image_limit_bytes: int) -> bytes:
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit_bytes:
         raise _too_large(image_limit_bytes)
@@ -65,6 +85,7 @@ async def _read(request: Request, limit_bytes: int, image_limit_bytes: int) -> b
             total_bytes += len(chunk)
             if total_bytes > limit_bytes:
                 raise _too_large(image_limit_bytes)
+            upload.grow(len(chunk))
             chunks.append(chunk)
     except ClientDisconnect as error:
         raise EffserveError(ErrorKind.CANCELLED, "the client went away before its image was whole") from error
@@ -84,11 +105,11 @@ def _from_json(body: bytes) -> bytes:
         raise EffserveError(ErrorKind.MALFORMED_REQUEST, f"image is not base64: {error}") from None
 
 
-async def _from_multipart(request: Request, body: bytes) -> bytes:
+async def _from_multipart(headers: Headers, body: bytes) -> bytes:
     async def whole() -> AsyncGenerator[bytes, None]:
         yield body
 
-    parser = MultiPartParser(request.headers, whole(), max_files=1, max_fields=8)
+    parser = MultiPartParser(headers, whole(), max_files=1, max_fields=8)
     parser.spool_max_size = len(body) + 1
     try:
         form = await parser.parse()

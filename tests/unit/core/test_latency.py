@@ -30,9 +30,9 @@ def test_decode_time_grows_with_the_source() -> None:
 
 
 def test_tail_is_the_conformal_order_statistic() -> None:
-    """With ratios 1..99 the 99 % bound is the largest of them: rank ceil(100 × 0.99) = 99."""
-    ratios = tuple(float(n) for n in range(1, 100))
-    assert _model(ratios).tail_s("b0", 0.0) == pytest.approx(0.016 * 99)
+    """With 99 ratios the 99 % bound is the largest of them: rank ceil(100 × 0.99) = 99."""
+    ratios = tuple(n / 20 for n in range(1, 100))
+    assert _model(ratios).tail_s("b0", 0.0) == pytest.approx(0.016 * 99 / 20)
 
 
 def test_tail_is_cautious_while_there_are_too_few_runs() -> None:
@@ -113,3 +113,52 @@ def test_an_unknown_format_is_a_key_error() -> None:
 def test_its_repr_shows_the_live_numbers() -> None:
     """What one wants to know in a debugger."""
     assert repr(_model((1.0,) * 200)) == "<LatencyModel slowdown=1.000 tail=1.000 runs=200>"
+
+
+def test_a_suspended_run_counts_for_no_more_than_five() -> None:
+    """A machine that slept for half a minute says nothing about the next run."""
+    subject = _model((1.0,) * 200)
+    subject.observe(_run("b0", 30.0))
+    assert subject.expected_s("b0", 0.0) < 0.016 * 1.05
+
+
+def test_nine_odd_images_do_not_change_what_inference_is_expected_to_take() -> None:
+    """Their decoding was far cheaper than their headers said; the machine is as fast as before."""
+    subject = _model((1.0,) * 200)
+    for _ in range(9):
+        subject.observe(_run("b0", 0.016, expected_decode_s=0.145, decode_s=0.020))
+    assert subject.slowdown == pytest.approx(1.0, rel=0.1)
+    assert subject.tail_s("b4", 0.004) == pytest.approx(0.148, rel=0.15)
+
+
+def test_a_stall_of_the_event_loop_is_no_habit() -> None:
+    """Half a second once does not eat half a second of every budget."""
+    subject = _model()
+    subject.observe_respond(0.6)
+    assert subject.respond_s() <= 0.02
+
+
+def test_forgetting_goes_back_to_calibration() -> None:
+    """Whatever a bad moment taught."""
+    subject, fresh = _model((1.0,) * 200), _model((1.0,) * 200)
+    for _ in range(50):
+        subject.observe(_run("b0", 0.1))
+        subject.observe_respond(0.02)
+    subject.forget()
+    assert subject.tail_s("b4", 0.004) == fresh.tail_s("b4", 0.004)
+    assert subject.respond_s() == fresh.respond_s()
+
+
+def test_live_runs_displace_what_calibration_saw() -> None:
+    """A disturbed calibration is out of the window after as many quiet runs, not after six hundred."""
+    subject = _model((1.0,) * 180 + (4.0,) * 20)
+    for _ in range(200):
+        subject.observe(_run("b0", 0.016))
+    assert subject.tail_s("b0", 0.0) == pytest.approx(0.016, rel=0.1)
+
+
+def test_beyond_the_knee_decoding_grows_at_another_rate() -> None:
+    """Large JPEGs are decoded at a reduced scale."""
+    cost = DecodeCost(0.001, 0.010, knee_megapixels=1.0, per_megapixel_beyond_s=0.003)
+    assert cost.expected_s(0.5) == pytest.approx(0.006)
+    assert cost.expected_s(12.0) == pytest.approx(0.001 + 0.010 + 0.033)

@@ -202,3 +202,40 @@ def test_a_variant_without_accuracy_cannot_be_ranked() -> None:
     """A programming error, told as one: the front is made of ranked variants only."""
     with pytest.raises(ValueError, match="x has no accuracy to rank by"):
         _rank(variant("x"))
+
+
+def test_the_budget_named_as_feasible_is_feasible() -> None:
+    """Asked again with it at the same moment, the request is taken in, whoever else waits."""
+    waiting = [job(n, 0.1 + 0.03 * n, at_s=0.0) for n in range(1, 6)]
+    situation = state(*waiting, busy=(running(0, until_s=0.05),))
+    error = policy().admit(0.0, job(99, 0.03, mode=Mode.STRICT), situation, COSTS)
+    assert error is not None
+    named_s = float(error.facts["smallest_feasible_budget_ms"]) / 1e3
+    assert policy().admit(0.0, job(99, named_s, mode=Mode.STRICT), situation, COSTS) is None
+
+
+def test_a_late_strict_job_is_refused_at_once_even_while_all_lanes_are_busy() -> None:
+    """It is not passed over until the queue is empty."""
+    late = job(1, 0.01, mode=Mode.STRICT)
+    action = policy().next_action(0.02, state(late, job(2, 5.0), busy=(running(0, until_s=1.0),)), COSTS)
+    assert isinstance(action, Reject)
+    assert action.job == late
+
+
+def test_nobody_is_passed_over_for_ever() -> None:
+    """A second after its deadline a late request goes before timely ones."""
+    late, timely = job(1, 0.01), job(2, 2.0, at_s=1.0)
+    before = policy().next_action(1.0, state(late, timely), COSTS)
+    after = policy().next_action(1.1, state(late, timely), COSTS)
+    assert isinstance(before, Start)
+    assert isinstance(after, Start)
+    assert (before.job.id, after.job.id) == (2, 1)
+
+
+def test_a_waiting_job_is_not_thought_to_run_on_two_lanes() -> None:
+    """One lane is busy for 55 ms, b1 on the other takes 26: the waiter (16 ms) then ends at 42, not sooner."""
+    tight, loose = job(2, 0.040), job(2, 0.045)
+    busy = (running(1, until_s=0.055),)
+    asked = job(1, 0.035)
+    assert policy().decide(0.0, asked, state(asked, tight, lanes=2, busy=busy), COSTS).variant.name == "b0"
+    assert policy().decide(0.0, asked, state(asked, loose, lanes=2, busy=busy), COSTS).variant.name == "b1"

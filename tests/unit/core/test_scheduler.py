@@ -7,7 +7,7 @@ from service.core.errors import EffserveError, ErrorKind
 from service.core.latency import Observation
 from service.core.scheduler import Scheduler
 from service.core.values import Mode
-from tests.builders import job, question, scheduler
+from tests.builders import FAMILY, job, question, scheduler
 
 RUN = Observation("b0", "JPEG", 0.0, 0.0, 0.016)
 
@@ -99,3 +99,15 @@ def test_at_least_one_lane_is_needed() -> None:
     """A misconfigured scheduler does not start."""
     with pytest.raises(ValueError, match="lane"):
         Scheduler(policy=scheduler()._policy, latency=scheduler().latency, lanes=0)
+
+
+def test_strict_requests_are_taken_in_again_after_a_bad_moment() -> None:
+    """Ten slow runs make a budget look hopeless; five quiet seconds later it is tried again."""
+    subject = scheduler(variants=FAMILY[:1])
+    for number in range(10):
+        subject.submit(0.0, job(number, 100.0))
+        subject.finish(0.0, 0, Observation("b0", "JPEG", 0.0, 0.0, 0.2))
+    hopeless = subject.submit(1.0, job(11, 0.05, at_s=1.0, mode=Mode.STRICT))
+    again = subject.submit(6.1, job(12, 0.05, at_s=6.1, mode=Mode.STRICT))
+    assert isinstance(hopeless[0], Reject)
+    assert isinstance(again[0], Start)

@@ -187,7 +187,7 @@ def test_a_second_start_takes_what_the_first_measured(tmp_path: Path, clock: Clo
     """Though the machine would now measure something else."""
     first = calibrate(clock, subject("b0", TimedSession(clock, 0.1)), file=CalibrationFile(tmp_path, "cpu"))
     slower = subject("b0", TimedSession(clock, 0.9))
-    second = calibrate(clock, slower, file=CalibrationFile(tmp_path, "cpu"), decode_s=(0.5, 0.5))
+    second = calibrate(clock, slower, file=CalibrationFile(tmp_path, "cpu"), samples=())
     assert second == first
 
 
@@ -239,13 +239,13 @@ def test_a_changed_graph_of_the_same_name_is_measured_anew(tmp_path: Path, clock
         b"\xff\xfe\x00",
         b"{}",
         b'{"schema": 1, "fingerprint": "cpu", "variants": {}, "decode": {}}',
-        b'{"schema": 2, "fingerprint": "cpu", "variants": [], "decode": {}}',
-        b'{"schema": 2, "fingerprint": "cpu", "variants": {"sha-b0": {}}, "decode": {}}',
-        b'{"schema": 2, "fingerprint": "cpu", "variants": {"sha-b0": {"base_s": "x", "ratios": [1]}}, "decode": {}}',
-        b'{"schema": 2, "fingerprint": "cpu", "variants": {"sha-b0": {"base_s": 0, "ratios": [1]}}, "decode": {}}',
-        b'{"schema": 2, "fingerprint": "cpu", "variants": {"sha-b0": {"base_s": NaN, "ratios": [1]}}, "decode": {}}',
-        b'{"schema": 2, "fingerprint": "cpu", "variants": {}, "decode": {"JPEG": {"cost": 1}}}',
-        b'{"schema": 2, "fingerprint": "cpu", "variants": {}, "decode": {"JPEG": 1}}',
+        b'{"schema": 3, "fingerprint": "cpu", "variants": [], "decode": {}}',
+        b'{"schema": 3, "fingerprint": "cpu", "variants": {"sha-b0": {}}, "decode": {}}',
+        b'{"schema": 3, "fingerprint": "cpu", "variants": {"sha-b0": {"base_s": "x", "ratios": [1]}}, "decode": {}}',
+        b'{"schema": 3, "fingerprint": "cpu", "variants": {"sha-b0": {"base_s": 0, "ratios": [1]}}, "decode": {}}',
+        b'{"schema": 3, "fingerprint": "cpu", "variants": {"sha-b0": {"base_s": NaN, "ratios": [1]}}, "decode": {}}',
+        b'{"schema": 3, "fingerprint": "cpu", "variants": {}, "decode": {"JPEG": {"cost": 1}}}',
+        b'{"schema": 3, "fingerprint": "cpu", "variants": {}, "decode": {"JPEG": 1}}',
     ],
 )
 def test_a_damaged_file_counts_as_empty_and_is_replaced(tmp_path: Path, clock: Clock, content: bytes) -> None:
@@ -279,3 +279,33 @@ def test_without_a_file_everything_is_measured(clock: Clock) -> None:
     """Each time."""
     for seconds in (0.1, 0.4):
         assert calibrate(clock, subject("b0", TimedSession(clock, seconds))).inference_s["b0"] == pytest.approx(seconds)
+
+
+def test_a_large_sample_shows_where_the_price_by_the_pixel_changes(clock: Clock) -> None:
+    """Up to 3 megapixels 1 ms each, beyond a quarter of it."""
+    samples = (*SAMPLES, sample("JPEG", 12))
+
+    def decode(body: bytes) -> None:
+        clock.now_s += 0.002 + 0.001 * min(body[0], 3) + 0.00025 * max(body[0] - 3, 0)
+
+    calibrator = Calibrator(lanes=1, file=None, clock=clock)
+    cost = calibrator.calibrate([subject("b0", TimedSession(clock, 0.1))], samples, decode).decode["JPEG"]
+    assert cost.expected_s(2.0) == pytest.approx(0.004)
+    assert cost.expected_s(12.0) == pytest.approx(0.002 + 0.003 + 9 * 0.00025)
+
+
+def test_a_very_long_run_counts_as_twice_the_usual(clock: Clock) -> None:
+    """It was other work; whether that is the machine's habit, live runs will tell."""
+    found = calibrate(clock, subject("b0", TimedSession(clock, 0.1, 0.1, 9.0, 0.1)), seconds=0.01)
+    assert max(found.ratios) == 2.0
+
+
+def test_a_folder_that_cannot_be_written_to_costs_no_start(tmp_path: Path, clock: Clock) -> None:
+    """A file is where the folder should be: the measurements are used and not kept."""
+    (tmp_path / "blocked").write_text("")
+    announced: list[str] = []
+    file = CalibrationFile(tmp_path / "blocked", "cpu")
+    calibrator = Calibrator(lanes=1, file=file, clock=clock, progress=announced.append)
+    found = calibrator.calibrate([subject("b0", TimedSession(clock, 0.1))], (), lambda _: None)
+    assert found.inference_s["b0"] == pytest.approx(0.1)
+    assert "could not be kept" in announced[-1]

@@ -70,3 +70,14 @@ def test_the_affinity_is_the_processs_own_by_default(tmp_path: Path) -> None:
 def test_there_is_always_at_least_one_core_here() -> None:
     """With the real cgroup files."""
     assert 1 <= usable_cores() <= len(os.sched_getaffinity(0))
+
+
+def test_a_quota_of_our_own_group_or_one_above_it_holds(tmp_path: Path) -> None:
+    """A service manager sets the limit on the service's group, not on the root."""
+    service = tmp_path / "system.slice" / "effserve.service"
+    service.mkdir(parents=True)
+    v2(tmp_path / "system.slice", "400000 100000")
+    v2(service, "300000 100000")
+    own = tmp_path / "self"
+    own.write_text("0::/system.slice/effserve.service\n")
+    assert usable_cores(tmp_path, 8, own) == 3
