@@ -158,7 +158,8 @@ class Limits(_Group):
     pixels: int = Field(
         50_000_000,
         ge=1,
-        description="Most pixels an image header may announce (413 beyond); 150 MB a lane when decoded.",
+        description="Most pixels an image header may announce (413 beyond). At the default a lane needs 0.4 GB for a "
+        "moment, 1.2 GB for a transparent PNG.",
     )
     uploads_bytes: int = Field(
         500_000_000,

@@ -54,9 +54,8 @@ def variants(*, url: str, as_json: bool) -> None:
         print_json(answer)
         return
     columns = [
-        ("variant", "left"), ("px", "right"), ("params", "right"), ("MACs", "right"), ("top-1", "right"),
-        ("source", "left"), ("mean", "right"), ("tail", "right"), ("Pareto", "left"), ("routed", "left"),
-        ("answers", "right"),
+        ("variant", "left"), ("px", "right"), ("GMACs", "right"), ("top-1", "right"), ("source", "left"),
+        ("mean ms", "right"), ("tail ms", "right"), ("routed", "left"), ("answers", "right"),
     ]  # fmt: skip
     print_table("", columns, [_variant_row(row) for row in answer["variants"]])
     for refused in answer.get("refused", []):
@@ -73,13 +72,11 @@ def _variant_row(row: dict[str, Any]) -> list[str]:
     return [
         row["name"],
         str(row["input_size_px"]),
-        f"{row['params'] / 1e6:.1f}M",
-        f"{row['macs'] / 1e9:.2f}G",
+        f"{row['macs'] / 1e9:.2f}",
         _percent(row["accuracy"]["top1"]),
         row["accuracy"]["source"] if row["trained"] else "untrained",
-        _ms(row["expected_ms"]),
-        _ms(row["tail_ms"]),
-        "yes" if row["pareto"] else "",
+        f"{row['expected_ms']:.1f}",
+        f"{row['tail_ms']:.1f}",
         "yes" if row["routed"] else "",
         str(row["answers"]),
     ]

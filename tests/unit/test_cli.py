@@ -320,7 +320,7 @@ def test_variants_shows_the_table(effserve: Shell, url: str) -> None:
     head, *rows = ended.out.splitlines()
     assert (ended.code, ended.err) == (0, "")
     assert head.split() == [
-        "variant", "px", "params", "MACs", "top-1", "source", "mean", "tail", "Pareto", "routed", "answers",
+        "variant", "px", "GMACs", "top-1", "source", "mean", "ms", "tail", "ms", "routed", "answers",
     ]  # fmt: skip
     assert [row.split()[0] for row in rows] == ["b0", "b1"]
     assert "77.1%" in rows[0]
