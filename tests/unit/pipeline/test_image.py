@@ -416,3 +416,26 @@ def test_the_refusal_is_one_short_line_without_addresses() -> None:
 
 def _file(body: bytes) -> "io.BytesIO":
     return io.BytesIO(body)
+
+
+FLOAT, ASCII = 11, 2
+
+
+@pytest.mark.parametrize(
+    ("tag", "kind", "value"),
+    [
+        (0x010E, FLOAT, struct.pack("<f", 1.5)),  # a description that is a number
+        (0x011A, ASCII, b"72\0\0"),  # a resolution that is a text
+        (0x0132, FLOAT, struct.pack("<f", 2.0)),  # a date that is a number
+    ],
+)
+def test_odd_tags_beside_the_orientation_do_not_matter(tag: int, kind: int, value: bytes) -> None:
+    """Only the orientation is read."""
+    orientation = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    odd = struct.pack("<HHI", tag, kind, 1 if kind == FLOAT else 3) + value
+    entries = sorted([orientation, odd], key=lambda entry: struct.unpack_from("<H", entry))
+    tags = b"II*\0" + struct.pack("<IH", 8, 2) + b"".join(entries) + bytes(4)
+    turned = encode(photo(64, 48), "JPEG", exif=b"Exif\0\0" + tags)
+    expected = decode(encode(photo(64, 48), "JPEG"), preprocessing(32, 1.0, crop_mode="squash"))
+    found = decode(turned, preprocessing(32, 1.0, crop_mode="squash"))
+    assert np.abs(np.rot90(expected, -1).astype(int) - found.astype(int)).max() <= 2
