@@ -96,14 +96,16 @@ TOP1 = _counter(
     "variant",
 )
 UNTRAINED = _counter("untrained_answers", "Answers by seeded weights, whose predictions mean nothing.", "variant")
-MACS = _counter("macs", "Multiply-adds spent on answers.", "variant")
+MACS = _counter("macs", "Multiply-adds spent on answers.", "protocol", "variant")
 IMAGE_BYTES = _counter("image_bytes", "Encoded bytes of answered images.", "protocol")
 TOTAL = _histogram("request_seconds", "First byte to response.", LATENCY_BUCKETS_S, "protocol", "variant")
-QUEUE = _histogram("queue_seconds", "Waiting for a lane.", LATENCY_BUCKETS_S, "variant")
-DECODE = _histogram("decode_seconds", "Decoding and resizing.", LATENCY_BUCKETS_S, "variant")
-INFERENCE = _histogram("inference_seconds", "Running the graph.", LATENCY_BUCKETS_S, "variant")
+QUEUE = _histogram("queue_seconds", "Waiting for a lane.", LATENCY_BUCKETS_S, "protocol", "variant")
+DECODE = _histogram("decode_seconds", "Decoding and resizing.", LATENCY_BUCKETS_S, "protocol", "variant")
+INFERENCE = _histogram("inference_seconds", "Running the graph.", LATENCY_BUCKETS_S, "protocol", "variant")
 BUDGET = _histogram("budget_seconds", "Budgets that requests came with.", BUDGET_BUCKETS_S, "protocol")
-RATIO = _histogram("prediction_ratio", "Actual ÷ predicted time of decode + inference.", RATIO_BUCKETS, "variant")
+RATIO = _histogram(
+    "prediction_ratio", "Actual ÷ predicted time of decode + inference.", RATIO_BUCKETS, "protocol", "variant"
+)
 READY = _gauge("ready", "1 while readiness is on.")
 WAITING = _gauge("queue_waiting", "Requests waiting for a lane.")
 LANES = _gauge("lanes", "Lanes.")
@@ -169,16 +171,16 @@ class Metrics:
         self._count(BUDGETS, protocol, "met" if answer.budget_met else "missed")
         self._count(DECISIONS, variant, decision.reason)
         self._count(TOP1, protocol, variant, by=decision.variant.rank_top1 or 0.0)
-        self._count(MACS, variant, by=self._macs[variant])
+        self._count(MACS, protocol, variant, by=self._macs[variant])
         self._count(IMAGE_BYTES, protocol, by=event.image_bytes)
         if not decision.variant.trained:
             self._count(UNTRAINED, variant)
         self._time(TOTAL, timing.total_s, protocol, variant)
-        self._time(QUEUE, timing.queue_s, variant)
-        self._time(DECODE, timing.decode_s, variant)
-        self._time(INFERENCE, timing.inference_s, variant)
+        self._time(QUEUE, timing.queue_s, protocol, variant)
+        self._time(DECODE, timing.decode_s, protocol, variant)
+        self._time(INFERENCE, timing.inference_s, protocol, variant)
         self._time(BUDGET, answer.budget_s, protocol)
-        self._time(RATIO, (timing.decode_s + timing.inference_s) / decision.expected_s, variant)
+        self._time(RATIO, (timing.decode_s + timing.inference_s) / decision.expected_s, protocol, variant)
 
     def _failed(self, event: RequestFailed) -> None:
         self._count(REQUESTS, event.protocol, NO_VARIANT, event.kind)

@@ -132,7 +132,7 @@ def test_an_answer_is_counted_with_its_figures(metrics: Metrics) -> None:
     by_both = {"protocol": "http", "variant": "b0"}
     assert value(metrics, "requests_total", outcome="answered", **by_both) == 2
     assert value(metrics, "expected_top1_total", **by_both) == pytest.approx(2 * 0.771)
-    assert value(metrics, "macs_total", variant="b0") == 2 * MACS["b0"]
+    assert value(metrics, "macs_total", **by_both) == 2 * MACS["b0"]
     assert value(metrics, "image_bytes_total", protocol="http") == 10_000
     assert value(metrics, "decisions_total", variant="b0", reason="most_accurate_that_fits") == 2
 
@@ -140,11 +140,21 @@ def test_an_answer_is_counted_with_its_figures(metrics: Metrics) -> None:
 def test_stages_are_timed_apart(metrics: Metrics) -> None:
     """Each histogram takes its own part of the timing, and the whole."""
     metrics.observe(answered("b0", expected_s=0.01))
-    assert value(metrics, "queue_seconds_sum", variant="b0") == pytest.approx(TIMING.queue_s)
-    assert value(metrics, "decode_seconds_sum", variant="b0") == pytest.approx(TIMING.decode_s)
-    assert value(metrics, "inference_seconds_sum", variant="b0") == pytest.approx(TIMING.inference_s)
+    assert value(metrics, "queue_seconds_sum", protocol="http", variant="b0") == pytest.approx(TIMING.queue_s)
+    assert value(metrics, "decode_seconds_sum", protocol="http", variant="b0") == pytest.approx(TIMING.decode_s)
+    assert value(metrics, "inference_seconds_sum", protocol="http", variant="b0") == pytest.approx(TIMING.inference_s)
     assert value(metrics, "request_seconds_sum", protocol="http", variant="b0") == pytest.approx(TIMING.total_s)
-    assert value(metrics, "prediction_ratio_sum", variant="b0") == pytest.approx(2.0)
+    assert value(metrics, "prediction_ratio_sum", protocol="http", variant="b0") == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(("total_s", "missed"), [(0.06, 1), (0.01, 0)])
+def test_a_client_that_hangs_up_when_its_budget_has_passed_was_missed(
+    metrics: Metrics, total_s: float, missed: int
+) -> None:
+    """As gRPC clients do whose deadline is the budget; one that leaves earlier has its own reasons."""
+    event = replace(failed(ErrorKind.CANCELLED, budget_s=0.05), total_s=total_s)
+    metrics.observe(event)
+    assert value(metrics, "budgets_total", protocol=event.protocol, outcome="missed") == missed
 
 
 def test_each_outcome_of_a_budget_is_told_apart(metrics: Metrics) -> None:
