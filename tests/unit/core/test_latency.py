@@ -162,3 +162,13 @@ def test_beyond_the_knee_decoding_grows_at_another_rate() -> None:
     cost = DecodeCost(0.001, 0.010, knee_megapixels=1.0, per_megapixel_beyond_s=0.003)
     assert cost.expected_s(0.5) == pytest.approx(0.006)
     assert cost.expected_s(12.0) == pytest.approx(0.001 + 0.010 + 0.033)
+
+
+def test_a_base_is_held_at_twice_its_calibration() -> None:
+    """A variant that is always four times slower than the others say: the base doubles, the ratios carry the rest."""
+    subject = _model((1.0,) * 200)
+    for _ in range(400):
+        for _ in range(9):
+            subject.observe(_run("b0", 0.016))
+        subject.observe(_run("b4", 0.144 * 4))
+    assert subject._inference["b4"] == pytest.approx(2 * 0.144)

@@ -239,3 +239,17 @@ def test_a_waiting_job_is_not_thought_to_run_on_two_lanes() -> None:
     asked = job(1, 0.035)
     assert policy().decide(0.0, asked, state(asked, tight, lanes=2, busy=busy), COSTS).variant.name == "b0"
     assert policy().decide(0.0, asked, state(asked, loose, lanes=2, busy=busy), COSTS).variant.name == "b1"
+
+
+def test_the_smallest_budget_counts_the_response() -> None:
+    """19.2 ms of tail and 5 ms to hand the answer over."""
+    costs = FixedCosts(reserve_s=0.005)
+    assert policy().smallest_feasible_budget_s(0.0, job(), state(), costs) == pytest.approx(0.0242)
+
+
+def test_the_look_ahead_keeps_its_share_of_the_lanes_free() -> None:
+    """The waiter would end at 42 of 43 ms: in time, and not with a tenth to spare."""
+    asked, waiter = job(1, 0.035), job(2, 0.043)
+    full, spare = policy(utilisation=1.0), policy(utilisation=0.9)
+    assert full.decide(0.0, asked, state(asked, waiter), COSTS).variant.name == "b1"
+    assert spare.decide(0.0, asked, state(asked, waiter), COSTS).variant.name == "b0"
