@@ -253,3 +253,10 @@ def test_the_look_ahead_keeps_its_share_of_the_lanes_free() -> None:
     full, spare = policy(utilisation=1.0), policy(utilisation=0.9)
     assert full.decide(0.0, asked, state(asked, waiter), COSTS).variant.name == "b1"
     assert spare.decide(0.0, asked, state(asked, waiter), COSTS).variant.name == "b0"
+
+
+def test_a_strict_job_whose_tail_does_not_fit_at_its_turn_is_refused() -> None:
+    """18 ms are left: enough for b0's mean of 16, not for its tail of 19.2."""
+    action = policy().next_action(0.007, state(job(1, 0.025, mode=Mode.STRICT)), COSTS)
+    assert isinstance(action, Reject)
+    assert action.error.kind is ErrorKind.INFEASIBLE_BUDGET

@@ -111,3 +111,13 @@ def test_strict_requests_are_taken_in_again_after_a_bad_moment() -> None:
     again = subject.submit(6.1, job(12, 0.05, at_s=6.1, mode=Mode.STRICT))
     assert isinstance(hopeless[0], Reject)
     assert isinstance(again[0], Start)
+
+
+def test_a_strict_job_that_became_hopeless_is_rejected_when_something_happens() -> None:
+    """Its lane came free too late; the books say rejected."""
+    subject = scheduler(variants=FAMILY[:1])
+    subject.submit(0.0, job(1, 100.0))
+    subject.submit(0.0, job(2, 0.04, mode=Mode.STRICT))
+    (action,) = subject.finish(0.039, 0, RUN)
+    assert isinstance(action, Reject)
+    assert subject.statistics(0.039).rejected == 1
