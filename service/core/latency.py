@@ -137,7 +137,7 @@ class LatencyModel:
         return f"<LatencyModel slowdown={self.slowdown:.3f} tail={self._tail:.3f} runs={len(self._ratios)}>"
 
     def forget(self) -> None:
-        """Back to what calibration found. Called when nothing has run for so long that nothing newer is known."""
+        """Back to what calibration found. Called when what is known is old and would refuse a request."""
         self._inference = dict(self._calibration.inference_s)
         self._decode_factor = dict.fromkeys(self._calibration.decode, 1.0)
         self._ratios = SlidingQuantile(self._window, map(_clipped, self._calibration.ratios))

@@ -18,8 +18,9 @@ from service.core.state import Running, SystemState
 from service.core.values import Deadline, Job, Question
 
 FORGET_S = 5.0
-"""When nothing has run for so long, predictions go back to calibration. Otherwise one bad moment could make every
-strict request look hopeless, nothing would run any more, and nothing could ever tell that the moment has passed."""
+"""When a request would be refused and nothing has run for so long, predictions go back to calibration. Otherwise one
+bad moment could make every strict request look hopeless, nothing would run any more, and nothing could ever tell that
+the moment has passed. Sparse requests that are served go on teaching, however long the pauses."""
 ARRIVAL_WINDOW_S = 1.0
 """Arrivals are counted over the last second: long enough for a rate, short enough to see a burst."""
 
@@ -60,10 +61,11 @@ class Scheduler:
 
     def submit(self, now_s: float, job: Job) -> list[Action]:
         """Take in a job, or reject it; start what can start. Raises `EffserveError` when nothing is eligible for it."""
-        if not self._running and now_s - self._last_run_s > FORGET_S:
+        error = self._policy.admit(now_s, job, self.state(now_s), self.latency)
+        if error is not None and not self._running and now_s - self._last_run_s > FORGET_S:
             self.latency.forget()
             self._last_run_s = now_s
-        error = self._policy.admit(now_s, job, self.state(now_s), self.latency)
+            error = self._policy.admit(now_s, job, self.state(now_s), self.latency)
         self._arrivals_s.append(now_s)
         self._submitted += 1
         if error is not None:

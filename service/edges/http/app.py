@@ -124,7 +124,8 @@ class _Edge:
             openapi_extra=UPLOAD,
             **common,
         )
-        app.add_api_route("/plan", self.plan, responses=answers(PlanModel, ErrorKind.INVALID_PARAMETER), **common)
+        asked_wrongly = (ErrorKind.INVALID_PARAMETER, ErrorKind.ACCURACY_UNAVAILABLE, ErrorKind.UNKNOWN_VARIANT)
+        app.add_api_route("/plan", self.plan, responses=answers(PlanModel, *asked_wrongly), **common)
         app.add_api_route("/variants", self.variants, responses=answers(VariantsModel), **common)
         app.add_api_route(
             "/variants/{name}", self.variant, responses=answers(VariantModel, ErrorKind.UNKNOWN_VARIANT), **common

@@ -121,3 +121,12 @@ def test_a_strict_job_that_became_hopeless_is_rejected_when_something_happens() 
     (action,) = subject.finish(0.039, 0, RUN)
     assert isinstance(action, Reject)
     assert subject.statistics(0.039).rejected == 1
+
+
+def test_sparse_requests_go_on_teaching() -> None:
+    """One request every ten seconds, on a machine that has become three times slower: that is learnt and kept."""
+    subject = scheduler(variants=FAMILY[:1])
+    for number in range(20):
+        subject.submit(10.0 * number, job(number, 1.0, at_s=10.0 * number))
+        subject.finish(10.0 * number + 0.05, 0, Observation("b0", "JPEG", 0.0, 0.0, 0.048))
+    assert subject.latency.slowdown > 2
