@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from model_store.builder.network import PROXY_EPSILON, proxy_quantiles
+from model_store.builder.proxy import PROXY_EPSILON, proxy_quantiles
 from model_store.builder.spec import Block, Spec, blocks
 
 State = Mapping[str, npt.NDArray[np.float32]]

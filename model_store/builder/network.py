@@ -12,30 +12,16 @@ Left out: dropout and stochastic depth, which are the identity at inference.
 """
 
 from collections.abc import Sequence
-from statistics import NormalDist
-from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
 from onnxscript import GraphBuilder, OpBuilder, nn
 
+from model_store.builder.proxy import PROXY_EPSILON, Site, proxy_quantiles
 from model_store.builder.spec import Block, Padding, Spec, blocks, same_pads
-
-Site = Literal["dense", "spatial", "head"]
-"""Where an activation stands: after stem or expansion, after the spatial convolution, before the classifier."""
 
 OPSET = 17
 IR_VERSION = 9
-PROXY_EPSILON = 0.03
-PROXY_SAMPLES = 200
-"""Labatie et al., "Proxy-Normalizing Activations to Match Batch Normalization while Removing Batch Dependence",
-arXiv 2106.03743; the reference code takes the normal quantiles at (i + ½)/200."""
-
-
-def proxy_quantiles() -> np.ndarray:
-    """The fixed sample of a standard normal, [200], float64."""
-    normal = NormalDist()
-    return np.array([normal.inv_cdf((i + 0.5) / PROXY_SAMPLES) for i in range(PROXY_SAMPLES)])
 
 
 def silu(op: OpBuilder, x: ir.Value) -> ir.Value:
