@@ -4,29 +4,44 @@ import hashlib
 import json
 import os
 import socket
-import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import pytest
 from safetensors.numpy import save
 
 from model_store import manifest as manifests
 from model_store.builder import build, tags
-from model_store.builder.pull import Hub, PullError, fetch, pull
+from model_store.builder.hub import Hub
+from model_store.builder.pull import PullError, fetch, pull
 from model_store.builder.spec import LEVELS, resolve
 from model_store.builder.tags import Tag, TagError
 from model_store.builder.weights import WeightsError, untrained
 from model_store.manifest import AccuracySource
-from tests.unit.model_store.hub import StubHub, serving
+from tests.unit.model_store.hub import LATER_COMMIT, StubHub, file_server, serving
 
 REPOSITORY = "timm/tf_efficientnet_b0.aa_in1k"
 CONTENT = bytes(range(256)) * 4096
 WRITTEN_AT_ONCE = 10 * 2**20
 """The client writes, and so resumes, in steps of 10 MiB."""
+LARGE = CONTENT * 12
+FIRST_PART = WRITTEN_AT_ONCE + 1000
+"""Enough for the client to have written once, of a large file."""
+REST = f"bytes={WRITTEN_AT_ONCE}-"
 CHOSEN = tags.find("b0", "aa_in1k")
+DOWNLOAD = """
+import sys
+from pathlib import Path
+from model_store.builder.hub import Hub, fetch_file
+fetch_file(sys.argv[1], "model.safetensors", Hub(sys.argv[2], Path(sys.argv[3])))
+"""
+COMMAND = "import sys; from service.cli import main; sys.argv = ['effserve', 'pull', *sys.argv[1:]]; main()"
+PATIENCE_S = 60.0
 
 
 @pytest.fixture
@@ -36,6 +51,13 @@ def hub() -> Iterator[StubHub]:
         yield stub
 
 
+@pytest.fixture
+def large(hub: StubHub) -> StubHub:
+    """The same hub with a file that the client writes in two parts."""
+    hub.files[REPOSITORY] = LARGE
+    return hub
+
+
 @pytest.fixture(scope="module")
 def checkpoint() -> bytes:
     """A file that fits B0."""
@@ -43,14 +65,67 @@ def checkpoint() -> bytes:
 
 
 def _client(hub: StubHub, tmp_path: Path) -> Hub:
-    return Hub(hub.endpoint, tmp_path / "cache")
+    """Keeps its cache where a command with this `HF_HOME` would."""
+    return Hub(hub.endpoint, tmp_path / "hub")
 
 
-def _free_port() -> int:
+def _failure(hub: Hub) -> str:
+    with pytest.raises(PullError) as caught:
+        fetch(CHOSEN, hub)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def _started(code: str, arguments: Sequence[str], hub: StubHub, tmp_path: Path, **environment: str) -> Popen[str]:
+    """Another Python process, which knows the hub and the cache from its environment."""
+    return Popen(
+        [sys.executable, "-c", code, *arguments],
+        env=os.environ | {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path)} | environment,
+        stdout=PIPE,
+        stderr=PIPE,
+        text=True,
+    )
+
+
+def _pull_command(hub: StubHub, tmp_path: Path, **environment: str) -> Popen[str]:
+    arguments = ["b0", "--store", str(tmp_path / "store"), "--json"]
+    return _started(COMMAND, arguments, hub, tmp_path, **environment)
+
+
+def _kill_in_the_middle(process: Popen[str], tmp_path: Path) -> None:
+    """SIGKILL once the first part of the file is on the disk."""
+    files = (tmp_path / "hub").rglob
+    try:
+        _wait_for(lambda: any(path.stat().st_size >= WRITTEN_AT_ONCE for path in files("*.incomplete")))
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _killed_download(hub: StubHub, tmp_path: Path) -> None:
+    hub.stalls = [FIRST_PART]
+    arguments = [REPOSITORY, hub.endpoint, str(_client(hub, tmp_path).cache)]
+    _kill_in_the_middle(_started(DOWNLOAD, arguments, hub, tmp_path), tmp_path)
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    give_up_at = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.01)
+
+
+def _partial_file(tmp_path: Path) -> Path:
+    """What a killed run left."""
+    (found,) = (tmp_path / "hub").rglob("*.incomplete")
+    return found
+
+
+def _nowhere(tmp_path: Path) -> Hub:
+    """A port where nobody listens."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+        return Hub(f"http://127.0.0.1:{listener.getsockname()[1]}", tmp_path / "hub")
 
 
 def test_a_pulled_variant_says_whose_figures_it_has(hub: StubHub, checkpoint: bytes, tmp_path: Path) -> None:
@@ -73,19 +148,130 @@ def test_a_file_is_downloaded_once(hub: StubHub, tmp_path: Path) -> None:
     assert hub.ranges == [None]
 
 
-def test_a_broken_connection_is_taken_up_where_it_broke(hub: StubHub, tmp_path: Path) -> None:
+def test_two_runs_at_once_download_once(large: StubHub, tmp_path: Path) -> None:
+    """The second waits for the first and takes what it brought."""
+    large.stalls = [FIRST_PART]
+    with ThreadPoolExecutor() as pool:
+        runs = [pool.submit(fetch, CHOSEN, _client(large, tmp_path)) for _ in range(2)]
+        _wait_for(lambda: [request.method for request in large.requests].count("HEAD") == 2)
+        large.released.set()
+        assert [run.result().read_bytes() == LARGE for run in runs] == [True, True]
+    assert large.ranges == [None]
+
+
+@pytest.mark.parametrize(
+    "etag",
+    [("X-Linked-Etag", '"{}"'), ("ETag", '"{}"'), ("ETag", 'W/"{}"')],
+    ids=["linked", "plain", "weak"],
+)
+def test_the_checksum_is_read_from_whichever_header_has_it(hub: StubHub, etag: tuple[str, str], tmp_path: Path) -> None:
+    """A hub that redirects says it in a header of its own, a mirror that does not in the ETag."""
+    hub.etag = etag
+    assert fetch(CHOSEN, _client(hub, tmp_path)).resolve().name == hashlib.sha256(CONTENT).hexdigest()
+
+
+def test_a_repository_that_has_moved_is_followed(hub: StubHub, tmp_path: Path) -> None:
+    """A renamed repository is found by its old name: the hub answers with an address relative to its own."""
+    hub.files = {"timm/renamed": CONTENT}
+    hub.moved = {REPOSITORY: "timm/renamed"}
+    assert fetch(CHOSEN, _client(hub, tmp_path)).read_bytes() == CONTENT
+
+
+def test_content_may_lie_on_another_host(hub: StubHub, tmp_path: Path) -> None:
+    """The hub redirects to its content network; checksum and revision are still those that the hub said."""
+    with serving(file_server(hub.files)) as hub.cdn:
+        path = fetch(CHOSEN, _client(hub, tmp_path))
+        assert (path.read_bytes(), hub.cdn.ranges) == (CONTENT, [None])
+    assert (path.parent.name, path.resolve().name) == (hub.commit, hashlib.sha256(CONTENT).hexdigest())
+
+
+def test_the_token_is_shown_to_the_hub_alone(hub: StubHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the hub redirects to, nobody needs to know who asks."""
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with serving(file_server(hub.files)) as hub.cdn:
+        fetch(CHOSEN, _client(hub, tmp_path))
+        assert {request.authorization for request in hub.cdn.requests} == {None}
+    assert {request.authorization for request in hub.requests} == {"Bearer hf_secret"}
+
+
+def test_a_broken_connection_is_taken_up_where_it_broke(large: StubHub, tmp_path: Path) -> None:
     """After a cut the client asks for what it has not written yet, and the whole is right."""
-    hub.files[REPOSITORY] = CONTENT * 12
-    hub.cuts = [WRITTEN_AT_ONCE + 1000]
-    assert fetch(CHOSEN, _client(hub, tmp_path)).read_bytes() == CONTENT * 12
-    assert hub.ranges == [None, f"bytes={WRITTEN_AT_ONCE}-"]
+    large.cuts = [FIRST_PART]
+    assert fetch(CHOSEN, _client(large, tmp_path)).read_bytes() == LARGE
+    assert large.ranges == [None, REST]
+
+
+def test_a_part_may_be_redirected_too(large: StubHub, tmp_path: Path) -> None:
+    """After a cut on the content network the hub is asked for a new address, which gets the Range."""
+    with serving(file_server(large.files)) as large.cdn:
+        large.cdn.cuts = [FIRST_PART]
+        assert fetch(CHOSEN, _client(large, tmp_path)).read_bytes() == LARGE
+        assert large.ranges == large.cdn.ranges == [None, REST]
+
+
+def test_a_killed_command_goes_on_where_it_stopped(hub: StubHub, checkpoint: bytes, tmp_path: Path) -> None:
+    """`effserve pull` after a SIGKILL asks for the rest alone, and builds from the whole."""
+    hub.files[REPOSITORY] = checkpoint
+    hub.stalls = [FIRST_PART]
+    _kill_in_the_middle(_pull_command(hub, tmp_path), tmp_path)
+    command = _pull_command(hub, tmp_path)
+    said, errors = command.communicate()
+    assert command.returncode == 0, errors
+    weights = manifests.read(Path(json.loads(said)[0]["folder"])).weights
+    assert weights.sha256 == hashlib.sha256(checkpoint).hexdigest()
+    assert hub.ranges == [None, REST]
+
+
+def test_a_failed_download_is_kept_and_its_error_says_so(large: StubHub, tmp_path: Path) -> None:
+    """When a retry fails too, the command ends, and the next one goes on."""
+    large.cuts, large.status_after_cut = [FIRST_PART], 500
+    message = _failure(_client(large, tmp_path))
+    assert message.endswith(f"{large.endpoint} answered 500; what has arrived is kept, try again to go on")
+    large.status = 200
+    assert fetch(CHOSEN, _client(large, tmp_path)).read_bytes() == LARGE
+    assert large.ranges == [None, REST, REST]
+
+
+def test_a_server_without_ranges_gives_the_whole_again(large: StubHub, tmp_path: Path) -> None:
+    """An answer 200 to a Range is the file from its start, and is not put behind what is there."""
+    _killed_download(large, tmp_path)
+    large.ranges_work = False
+    assert fetch(CHOSEN, _client(large, tmp_path)).read_bytes() == LARGE
+    assert large.ranges == [None, REST]
+
+
+def test_other_content_starts_at_zero(large: StubHub, tmp_path: Path) -> None:
+    """What a killed run left of one revision is no part of the next."""
+    _killed_download(large, tmp_path)
+    later = large.files[REPOSITORY] = LARGE[::-1]
+    large.commit = LATER_COMMIT
+    assert fetch(CHOSEN, _client(large, tmp_path)).read_bytes() == later
+    assert large.ranges == [None, None]
+
+
+def test_a_new_revision_of_the_same_content_goes_on(large: StubHub, tmp_path: Path) -> None:
+    """The hub's commits are of whole repositories: a new model card does not cost the download."""
+    _killed_download(large, tmp_path)
+    large.commit = LATER_COMMIT
+    assert fetch(CHOSEN, _client(large, tmp_path)).read_bytes() == LARGE
+    assert large.ranges == [None, REST]
+
+
+@pytest.mark.parametrize(("mode", "damage"), [("r+b", b"zeros"), ("ab", LARGE)], ids=["wrong", "too long"])
+def test_a_damaged_part_is_found_out(large: StubHub, mode: str, damage: bytes, tmp_path: Path) -> None:
+    """What a crash of the machine or a second writer did to a part shows in the checksum; the next run is right."""
+    _killed_download(large, tmp_path)
+    with _partial_file(tmp_path).open(mode) as file:
+        file.write(damage)
+    assert "arrived damaged" in _failure(_client(large, tmp_path))
+    assert fetch(CHOSEN, _client(large, tmp_path)).read_bytes() == LARGE
+    assert large.ranges[-1] is None
 
 
 def test_a_damaged_file_is_refused_and_dropped(hub: StubHub, tmp_path: Path) -> None:
     """Content that is not what the hub says is not built, and not in the cache the next time."""
     hub.sha256 = "0" * 64
-    with pytest.raises(PullError, match="arrived damaged"):
-        fetch(CHOSEN, _client(hub, tmp_path))
+    assert "arrived damaged" in _failure(_client(hub, tmp_path))
     hub.sha256 = None
     assert fetch(CHOSEN, _client(hub, tmp_path)).read_bytes() == CONTENT
 
@@ -93,34 +279,139 @@ def test_a_damaged_file_is_refused_and_dropped(hub: StubHub, tmp_path: Path) -> 
 def test_a_disk_that_is_too_small_is_known_beforehand(hub: StubHub, tmp_path: Path) -> None:
     """Nothing is downloaded when it cannot fit."""
     hub.size = 10**18
-    with pytest.raises(PullError, match="the disk is full: 1,000,000,000,000 MB are needed"):
-        fetch(CHOSEN, _client(hub, tmp_path))
+    assert "the disk is full: 1,000,000,000,000 MB are needed" in _failure(_client(hub, tmp_path))
     assert hub.ranges == []
+
+
+def test_a_file_that_is_there_needs_no_room(hub: StubHub, tmp_path: Path) -> None:
+    """On a full disk the cache still serves."""
+    first = fetch(CHOSEN, _client(hub, tmp_path))
+    hub.size = 10**18
+    assert fetch(CHOSEN, _client(hub, tmp_path)) == first
+
+
+def test_a_cache_that_cannot_be_written_is_named(hub: StubHub, tmp_path: Path) -> None:
+    """The disk is told apart from the network."""
+    (tmp_path / "hub").write_text("not a folder")
+    assert (
+        _failure(_client(hub, tmp_path))
+        == f"{REPOSITORY}: Not a directory: {tmp_path / 'hub' / 'models--timm--tf_efficientnet_b0.aa_in1k' / 'blobs'}"
+    )
 
 
 def test_a_checkpoint_that_the_hub_lacks_is_named(hub: StubHub, tmp_path: Path) -> None:
     """A repository that is gone is told apart from a network that is."""
     hub.files.clear()
-    with pytest.raises(PullError, match=rf"^{REPOSITORY}: {hub.endpoint} has no such checkpoint$"):
-        fetch(CHOSEN, _client(hub, tmp_path))
+    assert _failure(_client(hub, tmp_path)) == f"{REPOSITORY}: {hub.endpoint} has no such checkpoint"
 
 
-def test_an_unwilling_hub_is_quoted(hub: StubHub, tmp_path: Path) -> None:
-    """Another error of the hub is given by its number."""
-    hub.status = 403
-    with pytest.raises(PullError, match=r"answered 403; run `effserve pull b0"):
-        fetch(CHOSEN, _client(hub, tmp_path))
+@pytest.mark.parametrize(
+    ("status", "error_code", "said"),
+    [
+        (401, None, "has no such checkpoint, or wants a token for it: set HF_TOKEN"),
+        (401, "GatedRepo", "has no such checkpoint, or wants a token for it: set HF_TOKEN"),
+        (401, "RepoNotFound", "has no such checkpoint, or wants a token for it: set HF_TOKEN"),
+        (403, "GatedRepo", "refuses it: ask for access on its page there, and set HF_TOKEN"),
+        (403, None, "refuses it: ask for access on its page there, and set HF_TOKEN"),
+        (404, "EntryNotFound", "has no such checkpoint"),
+        (404, None, "does not look like a model hub (a bare 404); check HF_ENDPOINT; run `effserve pull b0"),
+        (429, None, "answered 429; run `effserve pull b0"),
+        (500, None, "answered 500; run `effserve pull b0"),
+    ],
+)
+def test_an_unwilling_hub_is_quoted(
+    hub: StubHub, status: int, error_code: str | None, said: str, tmp_path: Path
+) -> None:
+    """One line has the hub's answer and what helps: a token, another address, another machine."""
+    hub.status, hub.error_code = status, error_code
+    assert f"{REPOSITORY}: {hub.endpoint} {said}" in _failure(_client(hub, tmp_path))
+    assert hub.ranges == []
+
+
+def test_a_page_instead_of_an_answer_is_no_hub(hub: StubHub, tmp_path: Path) -> None:
+    """A captive portal, or a wrong `HF_ENDPOINT`, is not taken for a checkpoint."""
+    hub.page = True
+    assert "does not look like a model hub (no revision, size and SHA-256); check HF_ENDPOINT" in _failure(
+        _client(hub, tmp_path)
+    )
+    assert hub.ranges == []
+
+
+def test_a_file_without_checksum_is_not_downloaded(tmp_path: Path) -> None:
+    """A server that has the file but knows no SHA-256 is not enough: damage could not be told."""
+    with serving(file_server({REPOSITORY: CONTENT})) as server:
+        assert "does not look like a model hub (no revision, size and SHA-256); check HF_ENDPOINT" in _failure(
+            _client(server, tmp_path)
+        )
+        assert server.ranges == []
 
 
 def test_without_network_the_error_says_what_to_do(tmp_path: Path) -> None:
     """One line names the way over another machine, and the one without trained weights."""
-    nowhere = Hub(f"http://127.0.0.1:{_free_port()}", tmp_path / "cache")
-    with pytest.raises(PullError) as caught:
-        fetch(CHOSEN, nowhere)
-    message = str(caught.value)
+    message = _failure(_nowhere(tmp_path))
     assert "cannot be reached" in message
     assert "`effserve pull b0 --tag aa_in1k` on a machine with network" in message
-    assert "\n" not in message
+
+
+@pytest.mark.parametrize(("fault", "value"), [("status", 500), ("status", 429), ("page", True)])
+def test_a_hub_in_trouble_is_replaced_by_the_cache(
+    hub: StubHub, fault: str, value: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is there and intact serves while the hub says nothing of the file, and a line says so."""
+    fetch(CHOSEN, _client(hub, tmp_path))
+    setattr(hub, fault, value)
+    assert fetch(CHOSEN, _client(hub, tmp_path)).read_bytes() == CONTENT
+    assert caplog.messages[-1].startswith(f"{REPOSITORY}: {hub.endpoint} ")
+    assert caplog.messages[-1].endswith("; the file in the cache is intact and is used instead")
+
+
+def test_without_network_the_newest_version_of_the_cache_serves(hub: StubHub, tmp_path: Path) -> None:
+    """Of two revisions the one that was fetched last is taken."""
+    os.utime(fetch(CHOSEN, _client(hub, tmp_path)), (0, 0), follow_symlinks=False)
+    hub.files[REPOSITORY], hub.commit = CONTENT[::-1], LATER_COMMIT
+    fetch(CHOSEN, _client(hub, tmp_path))
+    assert fetch(CHOSEN, _nowhere(tmp_path)).read_bytes() == CONTENT[::-1]
+
+
+def test_without_network_a_damaged_file_is_no_help(hub: StubHub, tmp_path: Path) -> None:
+    """The cache is believed as little as the network."""
+    fetch(CHOSEN, _client(hub, tmp_path)).write_bytes(CONTENT[::-1])
+    assert "cannot be reached" in _failure(_nowhere(tmp_path))
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_is_not_got_round_by_the_cache(hub: StubHub, status: int, tmp_path: Path) -> None:
+    """A hub that says no has been reached."""
+    fetch(CHOSEN, _client(hub, tmp_path))
+    hub.status = status
+    assert "HF_TOKEN" in _failure(_client(hub, tmp_path))
+
+
+def test_offline_mode_asks_nobody(hub: StubHub, checkpoint: bytes, tmp_path: Path) -> None:
+    """With `HF_HUB_OFFLINE` the command builds from the cache, and says so in one line."""
+    hub.files[REPOSITORY] = checkpoint
+    fetch(CHOSEN, _client(hub, tmp_path))
+    hub.requests.clear()
+    command = _pull_command(hub, tmp_path, HF_HUB_OFFLINE="1")
+    _, errors = command.communicate()
+    assert command.returncode == 0, errors
+    assert errors.splitlines() == [
+        "pulling [1/1] b0",
+        f"{REPOSITORY}: HF_HUB_OFFLINE is set, so the hub is not asked;"
+        " the file in the cache is intact and is used instead",
+    ]
+    assert hub.requests == []
+
+
+def test_the_command_pulls_from_the_endpoint_in_the_environment(
+    hub: StubHub, checkpoint: bytes, tmp_path: Path
+) -> None:
+    """`HF_ENDPOINT` leads the whole command to another hub."""
+    hub.files[REPOSITORY] = checkpoint
+    command = _pull_command(hub, tmp_path)
+    said, errors = command.communicate()
+    assert command.returncode == 0, errors
+    assert [entry["folder"] for entry in json.loads(said)] == [str(tmp_path / "store" / "b0" / "1")]
 
 
 def test_a_checkpoint_of_another_network_is_refused(hub: StubHub, tmp_path: Path) -> None:
@@ -135,19 +426,6 @@ def test_an_unknown_tag_is_refused_with_those_there_are(tmp_path: Path) -> None:
     """The message lists the level's tags."""
     with pytest.raises(PullError, match="b6 has no checkpoint 'in1k'; it has aa_in1k, ap_in1k, ns_jft_in1k"):
         pull("b6", "in1k", tmp_path)
-
-
-def test_the_command_pulls_from_the_endpoint_in_the_environment(
-    hub: StubHub, checkpoint: bytes, tmp_path: Path
-) -> None:
-    """`HF_ENDPOINT` leads the whole command to another hub."""
-    hub.files[REPOSITORY] = checkpoint
-    environment = os.environ | {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "home")}
-    arguments = ["effserve", "pull", "b0", "--store", str(tmp_path / "store"), "--json"]
-    code = f"import sys; from service.cli import main; sys.argv = {arguments!r}; main()"
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert [entry["folder"] for entry in json.loads(done.stdout)] == [str(tmp_path / "store" / "b0" / "1")]
 
 
 def test_tensorflow_ports_are_preferred() -> None:
