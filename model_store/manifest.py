@@ -8,9 +8,9 @@ import hashlib
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 SCHEMA_VERSION = 1
 GRAPH_FILE = "model.onnx"
@@ -46,6 +46,9 @@ class AccuracySource(StrEnum):
     NONE = "none"
 
 
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
 class Accuracy(_Frozen):
     """Accuracy of exactly these weights, as fractions in [0, 1]."""
 
@@ -53,6 +56,19 @@ class Accuracy(_Frozen):
     top5: float | None = Field(default=None, ge=0, le=1)
     dataset: str | None = None
     source: AccuracySource = AccuracySource.NONE
+    images: int | None = Field(default=None, ge=1)
+    """How many images it was measured on. This and what follows is recorded by `effserve evaluate --write` alone."""
+    classes: int | None = Field(default=None, ge=1)
+    """How many of the classes these images show; of fewer than all, the figures say nothing about the others."""
+    top1_interval: tuple[_Share, _Share] | None = None
+    """Where top-1 on all images of this kind lies with 95 % confidence (Wilson's score interval)."""
+    top5_interval: tuple[_Share, _Share] | None = None
+    """The same for top-5."""
+    ece: float | None = Field(default=None, ge=0, le=1)
+    """Expected calibration error of the probabilities as served: by how much they differ from the share of answers
+    that are right, on average (15 bins; Guo et al., arXiv 1706.04599)."""
+    temperature: float | None = Field(default=None, gt=0)
+    """Dividing the logits by this would make the probabilities most likely on these images. The service does not."""
 
     @model_validator(mode="after")
     def _source_matches_figures(self) -> Self:
@@ -62,10 +78,15 @@ class Accuracy(_Frozen):
 
 
 class WeightsKind(StrEnum):
-    """Untrained weights are drawn from a seed; their predictions mean nothing."""
+    """Untrained weights are drawn from a seed; their predictions mean nothing.
+
+    Those of a checkpoint went into a network built here. Imported ones came inside somebody's finished graph: that they
+    are trained is the word of whoever imported them.
+    """
 
     UNTRAINED = "untrained"
     CHECKPOINT = "checkpoint"
+    IMPORTED = "imported"
 
 
 class Weights(_Frozen):
@@ -76,12 +97,13 @@ class Weights(_Frozen):
     """Hub id and tag, file name, or `seed N`."""
     licence: str
     sha256: str | None = None
-    """Checksum of the checkpoint file; None for seeded weights."""
+    """Checksum of the file they came in; None for seeded weights."""
 
 
-class Architecture(_Frozen):
-    """Which network this is, in the paper's terms."""
+class EfficientNetArchitecture(_Frozen):
+    """A network of this project's own builder, in the paper's terms."""
 
+    kind: Literal["efficientnet"] = "efficientnet"
     level: str
     """b0 … b7, or `custom`."""
     width: float
@@ -93,6 +115,38 @@ class Architecture(_Frozen):
     padding: Literal["same", "symmetric"]
     published_top1: float | None = Field(default=None, ge=0, le=1)
     """Published for the architecture. Not a property of these weights: used to rank untrained variants only."""
+
+
+class ImportedArchitecture(_Frozen):
+    """A network made elsewhere. Nothing is known of its inside; what is told is how it was fitted to the service."""
+
+    kind: Literal["imported"] = "imported"
+    network: str
+    """The name of its file without the ending, or timm's name of it."""
+    layout: Literal["nchw", "nhwc"]
+    """Order of axes that the network itself takes."""
+    channels: Literal["rgb", "bgr"]
+    """Order of colours that it takes. Mean and standard deviation in `Preprocessing` are red first either way."""
+    element_type: str
+    """What it takes as pixels, as ONNX Runtime writes it: float, float16, double, uint8."""
+    output: str
+    """The output that gives the classes, by its name in the file."""
+    published_top1: float | None = Field(default=None, ge=0, le=1)
+    """As for `EfficientNetArchitecture`."""
+
+
+def _kind(architecture: object) -> str:
+    """Manifests from before networks were imported do not say it: theirs are all EfficientNets."""
+    if isinstance(architecture, dict):
+        return str(architecture.get("kind", "efficientnet"))
+    return str(getattr(architecture, "kind", "efficientnet"))
+
+
+Architecture = Annotated[
+    Annotated[EfficientNetArchitecture, Tag("efficientnet")] | Annotated[ImportedArchitecture, Tag("imported")],
+    Discriminator(_kind),
+]
+"""Which network this is."""
 
 
 class LabelSet(_Frozen):
@@ -113,15 +167,20 @@ class Manifest(_Frozen):
     preprocessing: Preprocessing
     labels: LabelSet
     params: int = Field(ge=1)
-    """Trainable parameters (norm affine counted, running statistics not), counted from the built graph."""
+    """Trainable parameters (norm affine counted, running statistics not), counted from the built graph.
+
+    Of an imported graph: all its weights, because it does not tell which of them training would change.
+    """
     macs: int = Field(ge=1)
-    """Multiply-adds of convolutions and the classifier for one image, counted from the built graph."""
+    """Multiply-adds of convolutions and matrix products for one image, counted from the graph."""
     weights: Weights
     accuracy: Accuracy
+    built_accuracy: Accuracy | None = None
+    """What `accuracy` was when this version was built, once an evaluation has replaced it. None before that."""
     graph_sha256: str
     graph_bytes: int = Field(ge=1)
     built_with: str
-    """effserve, onnxscript and opset versions."""
+    """Versions of effserve, of what made the graph, and of its opset."""
 
     @model_validator(mode="after")
     def _untrained_has_no_accuracy(self) -> Self:

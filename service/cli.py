@@ -1,4 +1,4 @@
-"""The command line: `effserve serve | build | pull | variants | classify | plan`.
+"""The command line: `effserve serve | build | train | pull | import | evaluate | variants | classify | plan`.
 
 Thin: each command turns its options into settings or arguments and calls one function. What builds graphs needs the
 `build` extra, so it is imported only by the commands that use it.
@@ -116,6 +116,60 @@ def build(
 
 
 @app.command()
+def train(
+    variant: Annotated[str, typer.Option(help="b0…b7, b0-g16…b7-g16, b0-g16-gn….")],
+    data: Annotated[
+        Path, typer.Option(help="Images as CLASS/FILE, in a folder or ZIP; a class is a WordNet id or a word.")
+    ],
+    validation: Annotated[
+        Path | None, typer.Option("--val", help="Images to measure accuracy on after each epoch; never trained on.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run; goes on where it was stopped. Default: .training/VARIANT.")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(help="Input edge of the served network, pixels. Default: the level's own.")
+    ] = None,
+    train_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Edge during training; equal by 32. Default: about half of the pixels (reduced-resolution training)."
+        ),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs at the training size.")] = None,
+    fine_tune_epochs: Annotated[
+        int | None, typer.Option(help="Epochs of the last layers at the full size, afterwards.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak; warm-up before, cosine after.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order, crops and dropout.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any other hyperparameter, see `training/recipe.py`."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1…; default: a GPU where there is one.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that prepare images.", min=0)] = None,
+    grow_from: Annotated[
+        Path | None, typer.Option(help="A smaller trained network of the same kind to start from (Net2Net).")
+    ] = None,
+) -> None:
+    """Train a variant on labelled images; the file it ends in goes into a store by `effserve build --weights`."""
+    from service.commands import train as training
+
+    options = {
+        "size_px": size,
+        "train_size_px": train_size,
+        "epochs": epochs,
+        "fine_tune_epochs": fine_tune_epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "seed": seed,
+    }
+    run = training.Run(variant, data, validation, out, options, device, workers, grow_from)
+    training.train(run, settings or [])
+
+
+@app.command()
 def pull(
     variants: Annotated[list[str] | None, typer.Argument(help="Levels to fetch; default b0…b7.")] = None,
     tag: Annotated[str, typer.Option(help="Checkpoint tag, e.g. aa_in1k, ns_jft_in1k, ra_in1k.")] = "aa_in1k",
@@ -126,6 +180,91 @@ def pull(
     from service.commands import build as building
 
     building.pull(variants or [], tag=tag, store=store, as_json=as_json)
+
+
+@app.command("import")
+def import_(
+    source: Annotated[str, typer.Argument(help="An ONNX file, or `timm:NAME` or `timm:NAME.TAG` (extra `timm`).")],
+    name: Annotated[str | None, typer.Option(help="Of the variant. Default: the file's name, or timm's.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Label file (index, WordNet id, label; tab-separated). Default: ImageNet-1k.")
+    ] = None,
+    accuracy: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Top-1 of these weights, as you measured it: budgets rank by it."),
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="What --accuracy was measured on.")] = None,
+    input_size: Annotated[
+        int | None, typer.Option(help="Input edge in pixels. Needed where the network takes any size.")
+    ] = None,
+    crop_pct: Annotated[
+        float | None, typer.Option(min=0.01, max=1, help="Part of the resized shorter edge kept. Default: 0.875.")
+    ] = None,
+    crop_mode: Annotated[str | None, typer.Option(help="`center` (default), or `squash` the whole image.")] = None,
+    interpolation: Annotated[str | None, typer.Option(help="`bicubic` (default) or `bilinear`.")] = None,
+    mean: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(help="Of pixels in [0, 1], red first. Default: 0.485 0.456 0.406, ImageNet's."),
+    ] = None,
+    std: Annotated[
+        tuple[float, float, float] | None, typer.Option(help="Likewise. Default: 0.229 0.224 0.225, ImageNet's.")
+    ] = None,
+    value_range: Annotated[
+        str | None,
+        typer.Option("--range", help="In place of --mean and --std: pixels brought to `0-1`, `0-255` or `-1-1`."),
+    ] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="Order of axes, `nchw` or `nhwc`. Default: what the file shows.")
+    ] = None,
+    channels: Annotated[
+        str | None, typer.Option(help="Order of colours the network takes: `rgb` (default), `bgr`.")
+    ] = None,
+    output: Annotated[str | None, typer.Option(help="Which output has the classes, where there are several.")] = None,
+    licence: Annotated[str | None, typer.Option(help="Licence of the file's weights.")] = None,
+    untrained: Annotated[
+        bool, typer.Option("--untrained", help="A network of timm with seeded weights, which mean nothing.")
+    ] = False,
+    seed: Annotated[int | None, typer.Option(help="Seed of untrained weights. Default: 0.")] = None,
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make any ONNX image classifier, or a network of timm, a variant of the model store.
+
+    Axes, type, outputs and a softmax at the end are detected, adapted and checked by a run; what cannot be adapted is
+    refused with the reason. Defaults of the preparation are those of an ONNX file; for timm they are timm's.
+    """
+    from service.commands import imports
+
+    network = imports.Network(layout, channels, value_range, mean, std, output, licence)
+    preparation = imports.Preparation(input_size, crop_pct, crop_mode, interpolation)
+    asked = imports.Asked(source, name, labels, network, preparation, accuracy, dataset, untrained, seed, store)
+    imports.import_network(asked, as_json=as_json)
+
+
+@app.command()
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Images in a folder or ZIP, under their classes: WordNet ids or labels.")],
+    variants: Annotated[
+        list[str] | None, typer.Option(help="Variants to evaluate, e.g. `b0,b1`; default: all in the store.")
+    ] = None,
+    write: Annotated[bool, typer.Option("--write", help="Record the figures in the manifests, as `measured`.")] = False,
+    dataset: Annotated[
+        str | None, typer.Option(help="What the images are called; default: the name of --data.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many images, evenly over the classes.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Images in work at once; default: usable cores.")] = None,
+    per_class: Annotated[bool, typer.Option("--per-class", help="Also show top-1 of each class.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw accuracy against latency: a .png or .svg file.")] = None,
+    save_predictions: Annotated[Path | None, typer.Option(help="Keep logits and labels: an .npz file.")] = None,
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure accuracy, calibration and speed of variants on labelled images, through the service's own path."""
+    from service.commands import evaluate as evaluation
+
+    asked = evaluation.Asked(data, variants or (), store, dataset, limit, threads)
+    wanted = evaluation.Wanted(as_json, per_class, write, plot, save_predictions)
+    evaluation.evaluate(asked, wanted)
 
 
 @app.command()

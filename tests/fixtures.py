@@ -26,7 +26,7 @@ from model_store.builder.weights import untrained
 from model_store.manifest import (
     Accuracy,
     AccuracySource,
-    Architecture,
+    EfficientNetArchitecture,
     LabelSet,
     Manifest,
     Preprocessing,
@@ -198,8 +198,8 @@ def _spec(resolution: int) -> Spec:
     return custom("tiny", width=0.25, depth=0.25, resolution=resolution)
 
 
-def _architecture(spec: Spec, published_top1: float | None) -> Architecture:
-    return Architecture(
+def _architecture(spec: Spec, published_top1: float | None) -> EfficientNetArchitecture:
+    return EfficientNetArchitecture(
         level=spec.level,
         width=spec.width,
         depth=spec.depth,

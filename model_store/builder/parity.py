@@ -6,21 +6,16 @@ timm's networks are an independent implementation that reproduces the published 
 checkpoints; what agrees with them for random weights will serve those checkpoints correctly. Ours runs folded, as it
 is served, in ONNX Runtime; theirs in torch, float32, in evaluation mode.
 
-The one module that needs torch and timm, from `requirements/parity.txt`. Left out: the G16 variants, which timm does
-not have.
+Needs torch and timm, from `requirements/parity.txt`. Left out: the G16 variants, which timm does not have.
 """
 
 import argparse
-import importlib
-import importlib.util
 import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -39,6 +34,7 @@ from model_store.builder.randomised import (
     relative_difference,
     state,
 )
+from model_store.builder.timm_export import timm_package
 from model_store.builder.weights import IGNORED
 
 NAMES = (
@@ -124,35 +120,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _timm_network(case: Case) -> torch.nn.Module:
-    network = _timm().create_model(case.timm_name, pretrained=False, num_classes=case.classes).eval()
+    network = timm_package().create_model(case.timm_name, pretrained=False, num_classes=case.classes).eval()
     tensors = {name: torch.from_numpy(value) for name, value in state(case).items()}
     missing, unexpected = network.load_state_dict(tensors, strict=False)
     wrong = [name for name in (*missing, *unexpected) if not name.endswith(IGNORED)]
     if wrong:
         raise ParityError(f"{case.timm_name}: parameters that only one side has: {', '.join(wrong)}")
     return network
-
-
-@cache
-def _timm() -> ModuleType:
-    """The package. It imports torchvision, which imports only where its compiled operators have names.
-
-    They have none where they do not fit this torch: a CUDA build of torchvision beside a CPU build of torch. No
-    EfficientNet calls them, so the names suffice.
-    """
-    try:
-        for library in _torchvision_libraries():
-            torch.ops.load_library(library)
-    except OSError:
-        for operator in ("nms", "qnms"):
-            signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-            torch.library.define(f"torchvision::{operator}", signature)
-    return importlib.import_module("timm")
-
-
-def _torchvision_libraries() -> list[Path]:
-    found = importlib.util.find_spec("torchvision")
-    return list(Path(found.origin).parent.glob("_C.*")) if found and found.origin else []
 
 
 def _print_table(compared: Iterable[Comparison]) -> int:

@@ -8,9 +8,10 @@ A version that would come out the same as the newest intact one is not built aga
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from model_store.manifest import (
     NAME_PATTERN,
     Accuracy,
     Architecture,
+    EfficientNetArchitecture,
     LabelSet,
     Manifest,
     Preprocessing,
@@ -135,25 +137,21 @@ def add(recipe: Recipe, store: Path) -> Stored:
     Raises `BuildError` (what cannot be built, or does not run), `ValueError` (weights or coefficients that no manifest
     may have), `OSError` (disk).
     """
-    if not re.fullmatch(NAME_PATTERN, recipe.spec.name):
-        raise build.BuildError(f"a variant's name is a-z, 0-9, '.', '_' and '-', at most 64, not {recipe.spec.name!r}")
-    draft = _Draft.of(recipe)
-    found = _newest_intact(store / recipe.spec.name)
-    if found is not None and draft.describes(found):
-        return _stored(found, store, kept=True)
-    counts = build.counts(recipe.spec, draft.labels.classes, recipe.preprocessing.input_size_px)
-    with _workspace(store, recipe.spec.name) as folder:
-        _write_graph(recipe, draft.labels.classes, folder / GRAPH_FILE)
-        shutil.copyfile(recipe.labels, folder / LABELS_FILE)
-        manifest = draft.manifest(_next_version(store / recipe.spec.name), counts, folder / GRAPH_FILE)
-        manifests.write(manifest, folder)
-        _publish(folder, store / manifest.name / str(manifest.version))
-    return _stored(manifest, store, kept=False)
+    check_name(recipe.spec.name)
+    draft = _draft(recipe)
+    write = partial(_write_graph, recipe, draft.labels.classes)
+    return put(draft, store, labels=recipe.labels, write=write)
+
+
+def check_name(name: str) -> None:
+    """Raise `BuildError` for what cannot be a variant's name."""
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise build.BuildError(f"a variant's name is a-z, 0-9, '.', '_' and '-', at most 64, not {name!r}")
 
 
 @dataclass(frozen=True, slots=True)
-class _Draft:
-    """What a manifest says before there is a graph: the identity of a build."""
+class Draft:
+    """What a manifest says before there is a graph: the identity of a version."""
 
     name: str
     architecture: Architecture
@@ -163,22 +161,10 @@ class _Draft:
     accuracy: Accuracy
     built_with: str
 
-    @classmethod
-    def of(cls, recipe: Recipe) -> "_Draft":
-        loaded, labels = recipe.weights, recipe.labels
-        return cls(
-            name=recipe.spec.name,
-            architecture=_architecture(recipe.spec),
-            preprocessing=recipe.preprocessing,
-            labels=LabelSet(name=labels.stem, classes=read_classes(labels), sha256=sha256_of(labels)),
-            weights=Weights(kind=recipe.kind, source=loaded.source, licence=recipe.licence, sha256=loaded.sha256),
-            accuracy=recipe.accuracy,
-            built_with=built_with(),
-        )
-
     def describes(self, manifest: Manifest) -> bool:
-        """Whether building again would give this version again."""
-        return self == _Draft(**{field: getattr(manifest, field) for field in self.__slots__})
+        """Whether making it again would give this version again, whatever an evaluation has recorded since."""
+        found = {field: getattr(manifest, field) for field in self.__slots__}
+        return self == Draft(**found | {"accuracy": manifest.built_accuracy or manifest.accuracy})
 
     def manifest(self, version: int, counts: Counts, graph: Path) -> Manifest:
         """The draft with what is known once the graph is there."""
@@ -192,9 +178,45 @@ class _Draft:
         )
 
 
-def _architecture(spec: Spec) -> Architecture:
+def put(draft: Draft, store: Path, *, labels: Path, write: Callable[[Path], Counts]) -> Stored:
+    """The version that a draft describes: the newest intact one if it is that, otherwise a new one.
+
+    `write` puts the verified graph into a file and counts it. It runs only for a new version, and what it raises
+    leaves the store as it was.
+    """
+    found = _newest_intact(store / draft.name)
+    if found is not None and draft.describes(found):
+        return _stored(found, store, kept=True)
+    with _workspace(store, draft.name) as folder:
+        counts = write(folder / GRAPH_FILE)
+        shutil.copyfile(labels, folder / LABELS_FILE)
+        manifest = draft.manifest(_next_version(store / draft.name), counts, folder / GRAPH_FILE)
+        manifests.write(manifest, folder)
+        _publish(folder, store / manifest.name / str(manifest.version))
+    return _stored(manifest, store, kept=False)
+
+
+def label_set(labels: Path) -> LabelSet:
+    """What a manifest says of a label file. Raises `BuildError`."""
+    return LabelSet(name=labels.stem, classes=read_classes(labels), sha256=sha256_of(labels))
+
+
+def _draft(recipe: Recipe) -> Draft:
+    loaded = recipe.weights
+    return Draft(
+        name=recipe.spec.name,
+        architecture=_architecture(recipe.spec),
+        preprocessing=recipe.preprocessing,
+        labels=label_set(recipe.labels),
+        weights=Weights(kind=recipe.kind, source=loaded.source, licence=recipe.licence, sha256=loaded.sha256),
+        accuracy=recipe.accuracy,
+        built_with=built_with(),
+    )
+
+
+def _architecture(spec: Spec) -> EfficientNetArchitecture:
     widest = max(stage.expand for stage in STAGES)
-    return Architecture(
+    return EfficientNetArchitecture(
         level=spec.level,
         width=spec.width,
         depth=spec.depth,
@@ -206,13 +228,14 @@ def _architecture(spec: Spec) -> Architecture:
     )
 
 
-def _write_graph(recipe: Recipe, classes: int, path: Path) -> None:
+def _write_graph(recipe: Recipe, classes: int, path: Path) -> Counts:
     prepared = recipe.preprocessing
     normalisation = build.Normalisation(prepared.mean, prepared.std)
     size = prepared.input_size_px
     state = recipe.weights.tensors
     build.save(build.build_graph(recipe.spec, state, classes=classes, normalisation=normalisation, size=size), path)
     build.verify(path, size=size, classes=classes)
+    return build.counts(recipe.spec, classes, size)
 
 
 def _versions(variant: Path) -> list[int]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from service.commands.console import PlainSteps, Steps, fail, out, print_json, print_table, progress
 
@@ -79,10 +79,10 @@ def build(
     as_json: bool,
 ) -> None:
     """Build variants (default: b0…b7) into the store and show what is there now."""
-    with _one_line_errors():
+    with one_line_errors():
         from model_store.builder.store import add
 
-        specs, folder = _specs(variants, custom), _store(store)
+        specs, folder = _specs(variants, custom), store_folder(store)
         _check(source, specs, custom)
 
         def build_one(spec: "Spec") -> "Stored":
@@ -90,20 +90,20 @@ def build(
 
         with progress(len(specs), "building") as steps:
             stored = _run([(spec.name, partial(build_one, spec)) for spec in specs], steps)
-        _show(stored, as_json)
+        show(stored, as_json)
 
 
 def pull(variants: Sequence[str], *, tag: str, store: Path | None, as_json: bool) -> None:
     """Fetch the checkpoint `tag` of each level (default: b0…b7), build it, and show what is there now."""
-    with _one_line_errors():
+    with one_line_errors():
         from model_store.builder import pull as puller
 
-        levels, folder = variants or LEVELS, _store(store)
+        levels, folder = variants or LEVELS, store_folder(store)
         for level in levels:
             puller.find(level, tag)
         # The hub's client draws a bar of its own, in bytes; two bars at once would overwrite each other.
         steps = PlainSteps(len(levels), "pulling")
-        _show(_run([(level, partial(puller.pull, level, tag, folder)) for level in levels], steps), as_json)
+        show(_run([(level, partial(puller.pull, level, tag, folder)) for level in levels], steps), as_json)
 
 
 def _run(jobs: "Sequence[Job]", steps: Steps) -> "list[Stored]":
@@ -193,7 +193,8 @@ def _measured(source: Source) -> "Accuracy":
     return Accuracy(top1=source.top1, dataset=source.dataset, source=AccuracySource.MEASURED)
 
 
-def _store(store: Path | None) -> Path:
+def store_folder(store: Path | None) -> Path:
+    """The folder told, or that of the settings."""
     if store is not None:
         return store
     from service import settings
@@ -202,13 +203,19 @@ def _store(store: Path | None) -> Path:
     return settings.load(Path(config) if config else None).store.dir
 
 
-def _show(stored: "Sequence[Stored]", as_json: bool) -> None:
+def show(stored: "Sequence[Stored]", as_json: bool) -> None:
+    """What is in the store now, as a table or for machines."""
     if as_json:
-        print_json([asdict(entry) | {"folder": str(entry.folder)} for entry in stored])
+        print_json([as_record(entry) for entry in stored])
         return
     print_table("", COLUMNS, [_row(entry) for entry in stored])
     for folder in sorted({entry.folder.parents[1] for entry in stored}):
         out.print(f"in {folder}", style="dim", highlight=False, markup=False, soft_wrap=True)
+
+
+def as_record(entry: "Stored") -> dict[str, Any]:
+    """For machines."""
+    return asdict(entry) | {"folder": str(entry.folder)}
 
 
 def _row(entry: "Stored") -> list[str]:
@@ -223,7 +230,8 @@ def _row(entry: "Stored") -> list[str]:
 
 
 @contextmanager
-def _one_line_errors() -> Iterator[None]:
+def one_line_errors() -> Iterator[None]:
+    """A failure of the builder ends the command with one line."""
     try:
         from model_store.builder.build import BuildError
         from model_store.builder.pull import PullError

@@ -14,7 +14,7 @@ import numpy as np
 from model_store.manifest import (
     Accuracy,
     AccuracySource,
-    Architecture,
+    EfficientNetArchitecture,
     LabelSet,
     Manifest,
     Preprocessing,
@@ -185,7 +185,7 @@ def made(dataplane: Dataplane, *, reflection: bool = True) -> GrpcServer:
 
 def _entry(variant: Variant) -> StoredVariant:
     sizes = Preprocessing(input_size_px=224, crop_pct=0.875, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    network = Architecture(
+    network = EfficientNetArchitecture(
         level=variant.name, width=1, depth=1, group_width=1, expansion=6, norm="batch", padding="same"
     )
     manifest = Manifest(

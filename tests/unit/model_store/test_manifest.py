@@ -1,6 +1,7 @@
 """The record of a variant: what it may say, and that it survives the disk."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,13 @@ import pytest
 from pydantic import ValidationError
 
 from model_store import manifest as manifests
-from model_store.manifest import Accuracy, AccuracySource, Manifest
+from model_store.manifest import (
+    Accuracy,
+    AccuracySource,
+    EfficientNetArchitecture,
+    ImportedArchitecture,
+    Manifest,
+)
 
 RECORD: dict[str, Any] = {
     "name": "b0",
@@ -86,6 +93,36 @@ def test_impossible_values_are_refused(wrong: dict[str, Any]) -> None:
         Manifest.model_validate(RECORD | wrong)
 
 
+IMPORTED = {
+    "kind": "imported", "network": "resnet50", "layout": "nchw", "channels": "rgb", "element_type": "float",
+    "output": "scores",
+}  # fmt: skip
+
+
+def test_a_manifest_from_before_imports_is_one_of_an_efficientnet() -> None:
+    """`RECORD` is as such manifests are: they do not say what kind of network it is."""
+    assert "kind" not in RECORD["architecture"]
+    assert isinstance(Manifest.model_validate(RECORD).architecture, EfficientNetArchitecture)
+
+
+def test_an_imported_network_is_told_by_how_it_was_fitted(tmp_path: Path) -> None:
+    """It survives the disk as well."""
+    manifest = Manifest.model_validate(RECORD | {"architecture": IMPORTED})
+    manifests.write(manifest, tmp_path)
+    assert isinstance(manifest.architecture, ImportedArchitecture)
+    assert manifests.read(tmp_path) == manifest
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [IMPORTED | {"kind": "drawn"}, IMPORTED | {"width": 1.0}, RECORD["architecture"] | {"kind": "imported"}, "b0"],
+)
+def test_a_network_is_of_one_kind(wrong: object) -> None:
+    """Nobody knows the width of an imported one."""
+    with pytest.raises(ValidationError, match="architecture"):
+        Manifest.model_validate(RECORD | {"architecture": wrong})
+
+
 def test_untrained_weights_cannot_claim_accuracy() -> None:
     """What was drawn from a seed was measured by nobody."""
     weights = RECORD["weights"] | {"kind": "untrained"}
@@ -99,6 +136,33 @@ def test_accuracy_and_its_source_come_together(top1: float | None, source: Accur
     """No figure without saying whose, no claim without a figure."""
     with pytest.raises(ValidationError, match="top1 is given exactly when"):
         Accuracy(top1=top1, source=source)
+
+
+def test_a_manifest_from_before_evaluations_is_read(tmp_path: Path) -> None:
+    """It says nothing of intervals, and its accuracy is that of the build."""
+    (tmp_path / "manifest.json").write_text(json.dumps(RECORD))
+    manifest = manifests.read(tmp_path)
+    assert (manifest.built_accuracy, manifest.accuracy.images, manifest.accuracy.top1_interval) == (None, None, None)
+
+
+def test_what_an_evaluation_records_is_read_back(tmp_path: Path) -> None:
+    """Intervals too, which JSON has as lists."""
+    figures = {"images": 50_000, "classes": 1000, "top1_interval": (0.765, 0.772), "ece": 0.02, "temperature": 1.1}
+    recorded = RECORD | {"accuracy": RECORD["accuracy"] | figures, "built_accuracy": RECORD["accuracy"]}
+    manifest = Manifest.model_validate(recorded)
+    manifests.write(manifest, tmp_path)
+    assert manifests.read(tmp_path) == manifest
+    assert manifest.accuracy.top1_interval == (0.765, 0.772)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"images": 0}, {"top1_interval": (0.5, 1.5)}, {"top1_interval": (0.5,)}, {"ece": -0.1}, {"temperature": 0}],
+)
+def test_impossible_figures_are_refused(wrong: dict[str, Any]) -> None:
+    """As of an evaluation that went wrong."""
+    with pytest.raises(ValidationError):
+        Accuracy.model_validate(RECORD["accuracy"] | wrong)
 
 
 def test_manifests_do_not_change() -> None:

@@ -113,6 +113,29 @@ def test_a_change_makes_the_next_version(tmp_path: Path, store: Path) -> None:
     assert [(add(r, store).version, add(r, store).kept) for r in recipes] == [(n, True) for n in range(1, 7)]
 
 
+@pytest.mark.parametrize(
+    "built",
+    [
+        Accuracy(),
+        Accuracy(top1=0.8, dataset="imagenet-1k", source=AccuracySource.PUBLISHED),
+        Accuracy(top1=0.5, dataset="mine", source=AccuracySource.MEASURED),
+    ],
+    ids=lambda accuracy: accuracy.source,
+)
+def test_a_recorded_evaluation_does_not_make_it_another(tmp_path: Path, store: Path, built: Accuracy) -> None:
+    """Building the same again keeps the version and what was measured since; another accuracy of its own does not."""
+    same = replace(_checkpoint(tmp_path), accuracy=built)
+    first = add(same, store)
+    measured = Accuracy(
+        top1=0.25, dataset="photos", source=AccuracySource.MEASURED, images=4, top1_interval=(0.04, 0.7)
+    )
+    recorded = manifests.read(first.folder).model_copy(update={"accuracy": measured, "built_accuracy": built})
+    manifests.write(recorded, first.folder)
+    assert add(same, store) == replace(first, kept=True)
+    assert manifests.read(first.folder) == recorded
+    assert add(replace(same, accuracy=measured), store).version == 2
+
+
 def test_an_older_version_is_not_taken_for_the_newest(tmp_path: Path, store: Path) -> None:
     """Going back to an earlier seed is a change like any other."""
     versions = [add(recipe(tmp_path, seed=seed), store).version for seed in (0, 1, 0)]
