@@ -11,7 +11,7 @@ SERVE_FLAGS ?= --route-untrained
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
-PARITY := .venv-parity
+TORCH := .venv-torch
 SOURCES := service model_store tests proto docs benchmarks
 EMPTY :=
 BUILT := $(STORE)/.built-$(subst $(EMPTY) $(EMPTY),_,$(strip $(VARIANTS)))
@@ -66,17 +66,22 @@ wire: $(VENV)/dev.stamp ## regenerate the gRPC stubs
 docs: $(VENV)/dev.stamp ## regenerate the pages that are made from the code
 	$(BIN)/python docs/generate.py
 
+.PHONY: torch
+torch: $(TORCH)/stamp ## tests of training and of timm's export (needs torch, 1.3 GB)
+	$(TORCH)/bin/python -m pytest tests/torch
+
 .PHONY: parity
-parity: $(PARITY)/stamp ## the same weights in timm and here give the same logits (needs torch, 1.3 GB)
-	$(PARITY)/bin/python -m model_store.builder.parity
+parity: $(TORCH)/stamp ## the same weights in timm and here give the same logits (needs torch)
+	$(TORCH)/bin/python -m model_store.builder.parity
 
 # Two calls: --require-hashes holds for a whole call, and torch's local builds have no published hash.
-.PHONY: parity-install
-parity-install: $(PARITY)/stamp
-$(PARITY)/stamp: requirements/run.txt requirements/parity.txt
-	@$(PYTHON) -m venv $(PARITY)
-	$(PARITY)/bin/pip install --disable-pip-version-check --quiet --require-hashes -r requirements/run.txt
-	$(PARITY)/bin/pip install --disable-pip-version-check --quiet -r requirements/parity.txt
+.PHONY: torch-install
+torch-install: $(TORCH)/stamp ## an environment with torch, for `.venv-torch/bin/effserve train`
+$(TORCH)/stamp: requirements/run.txt requirements/torch.txt pyproject.toml
+	@$(PYTHON) -m venv $(TORCH)
+	$(TORCH)/bin/pip install --disable-pip-version-check --quiet --require-hashes -r requirements/run.txt
+	$(TORCH)/bin/pip install --disable-pip-version-check --quiet -r requirements/torch.txt
+	@$(TORCH)/bin/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .PHONY: bench
@@ -94,7 +99,7 @@ LOCK := --quiet --universal --generate-hashes --python-version 3.11 --no-annotat
 
 .PHONY: clean
 clean: ## remove everything that was made
-	rm -rf $(VENV) $(PARITY) .venv-lock $(STORE) .*_cache .coverage .hypothesis
+	rm -rf $(VENV) $(TORCH) .venv-lock $(STORE) .*_cache .coverage .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "effserve needs CPython >= 3.11, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12")'

@@ -84,7 +84,7 @@ def _rotate(picture: Image.Image, strength: float) -> Image.Image:
     return picture.rotate(30 * strength, Resampling.BILINEAR, fillcolor=GREY)
 
 
-def _enhance(kind: type[ImageEnhance.Color] | type[ImageEnhance.Contrast]) -> Operation:
+def _enhance(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Operation:
     def enhance(picture: Image.Image, strength: float) -> Image.Image:
         return kind(picture).enhance(1 + 0.9 * strength)
 

@@ -135,7 +135,8 @@ def remarks(images: ImageSet) -> list[str]:
     single = [name for name, count in zip(images.classes, counts, strict=True) if count == 1]
     lines = []
     if single:
-        lines.append(f"{len(single)} classes have one image, too few to learn from: {', '.join(single[:5])}")
+        number = "1 class has" if len(single) == 1 else f"{len(single)} classes have"
+        lines.append(f"{number} one image, too few to learn from: {', '.join(single[:5])}")
     if max(counts) > IMBALANCE * min(counts):
         lines.append(
             f"classes have {min(counts)} to {max(counts)} images; each is drawn as the root of its size, so that "

@@ -92,6 +92,8 @@ def _parts(small: Spec, large: Spec, random: np.random.Generator) -> Iterator[_P
         twin = counterparts.get(block.name)
         if twin is None:
             continue
+        if twin.has_skip != block.has_skip:
+            raise GrowError(f"{block.name} skips in one of {small.name} and {large.name} only")
         stage = block.name.split(".")[1]
         if stage not in outputs:
             outputs[stage] = _map(twin.out_channels, block.out_channels, random)
@@ -131,12 +133,13 @@ def _map(small: int, large: int, random: np.random.Generator) -> Map:
 
 
 def _copied(value: npt.NDArray[np.float32], part: _Part, random: np.random.Generator) -> npt.NDArray[np.float32]:
-    spread = float(value.std())
+    spread, copied = float(value.std()), value.astype(np.float64)
     if part.inputs is not None and value.ndim > 1:
         copies = np.bincount(part.inputs)[part.inputs]
-        value = value[:, part.inputs] / copies.reshape(1, -1, *[1] * (value.ndim - 2))
+        copied = copied[:, part.inputs] / copies.reshape(1, -1, *[1] * (value.ndim - 2))
     if part.outputs is not None:
-        value = value[part.outputs]
+        copied = copied[part.outputs]
     grew = any(side is not None and len(np.unique(side)) < len(side) for side in (part.outputs, part.inputs))
-    noise = NOISE * spread * random.standard_normal(value.shape) if grew and value.ndim > 1 else 0
-    return np.ascontiguousarray(value + noise, np.float32)
+    if grew and value.ndim > 1:
+        copied = copied + NOISE * spread * random.standard_normal(copied.shape)
+    return np.ascontiguousarray(copied, np.float32)

@@ -66,14 +66,14 @@ Activated = tuple[Tensor, Tensor | None]
 class BatchNormActivation(nn.BatchNorm2d):
     """Batch norm and SiLU."""
 
-    def forward(self, x: Tensor) -> Activated:  # type: ignore[override]
+    def forward(self, x: Tensor) -> Activated:
         return functional.silu(super().forward(x)), None
 
 
 class GroupNormActivation(GroupNorm):
     """Group norm and SiLU."""
 
-    def forward(self, x: Tensor) -> Activated:  # type: ignore[override]
+    def forward(self, x: Tensor) -> Activated:
         return functional.silu(super().forward(x)), None
 
 
@@ -95,7 +95,7 @@ class ProxyNormActivation(GroupNorm):
         sample = torch.from_numpy(proxy_quantiles().astype(np.float32))
         self.register_buffer("quantiles", sample, persistent=False)
 
-    def forward(self, x: Tensor) -> Activated:  # type: ignore[override]
+    def forward(self, x: Tensor) -> Activated:
         mean, scale = self._statistics()
         centred = functional.silu(super().forward(x)) - mean
         if self._site == "dense":

@@ -70,7 +70,7 @@ class Recipe(BaseModel):
             if size is not None and size % STRIDE != self.size_px % STRIDE:
                 raise ValueError(
                     f"{size} and {self.size_px} pixels leave different remainders by {STRIDE}: the padding would "
-                    f"shift the grid; try {self.size_px - STRIDE * round((self.size_px - size) / STRIDE)}"
+                    f"shift the grid; try {self.size_px - STRIDE * math.ceil((self.size_px - size) / STRIDE)}"
                 )
         return self
 

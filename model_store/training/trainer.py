@@ -135,8 +135,8 @@ class Trainer:
             raise TrainingError(f"{path} is of another run (variant, recipe or data differ); use another folder")
         self._step, self._damaged = kept["step"], set(kept["damaged"])
         self.history = [Epoch(**line) for line in kept["history"]]
-        if self._step < self._total:
-            self._enter(recipes.phase_at(self._recipe, self._step // self._per_epoch))
+        # A checkpoint at the very end of a phase was written by that phase.
+        self._enter(recipes.phase_at(self._recipe, max(self._step - 1, 0) // self._per_epoch))
         self._network.load_state_dict(kept["network"])
         self.averaged.load_state_dict(kept["averaged"])
         self._optimizer.load_state_dict(kept["optimizer"])
@@ -214,7 +214,7 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self._network.parameters(), 5.0)
         self._optimizer.step()
 
@@ -242,8 +242,7 @@ class Trainer:
     def _evaluate(self) -> tuple[float | None, float | None]:
         if self._job.validation is None:
             return None, None
-        hits = accuracy(self.averaged, self._job.validation, self._recipe, self._job.device, self._job.workers)
-        return hits
+        return accuracy(self.averaged, self._job.validation, self._recipe, self._job.device, self._job.workers)
 
     def _note_damaged(self, names: tuple[str, ...]) -> None:
         for name in names:
@@ -355,7 +354,7 @@ def _network(job: Job) -> EfficientNet:
             # It begins as the identity (Goyal et al., arXiv 1706.02677, §5.1), which speeds up the first epochs.
             seeded[f"{block.name}.bn{3 if block.expands else 2}.weight"].zero_()
     network.load_state_dict(state | seeded | dict(job.initial))
-    return network.to(job.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return network.to(job.device, memory_format=torch.channels_last)
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

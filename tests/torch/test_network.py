@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed; `make torch
 from model_store.builder import build  # noqa: E402
 from model_store.builder.randomised import random_state, relative_difference  # noqa: E402
 from model_store.builder.spec import Spec, custom, resolve  # noqa: E402
+from model_store.builder.weights import Tensors  # noqa: E402
 from model_store.training.network import EfficientNet  # noqa: E402
 from model_store.training.trainer import normalised  # noqa: E402
 
@@ -28,7 +29,7 @@ KINDS = {
 }
 
 
-def network_and_state(spec: Spec, seed: int = 5):
+def network_and_state(spec: Spec, seed: int = 5) -> tuple[EfficientNet, Tensors]:
     """The torch network with random weights in all tensors, and those weights by name."""
     state = random_state(build.state_shapes(spec, CLASSES), seed)
     network = EfficientNet(spec, CLASSES)
@@ -37,14 +38,15 @@ def network_and_state(spec: Spec, seed: int = 5):
     return network.eval(), state
 
 
-def graph_logits(spec: Spec, state, images: np.ndarray, *, folded: bool) -> np.ndarray:
+def graph_logits(spec: Spec, state: Tensors, images: np.ndarray, *, folded: bool) -> np.ndarray:
     """What the graph answers."""
     model = build.build_graph(spec, state, classes=CLASSES, size=images.shape[1], folded=folded)
     session = onnxruntime.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, {"image": images})[0]
+    logits: np.ndarray = session.run(None, {"image": images})[0]
+    return logits
 
 
-def torch_logits(network, images: np.ndarray) -> np.ndarray:
+def torch_logits(network: EfficientNet, images: np.ndarray) -> np.ndarray:
     """What the torch network answers."""
     with torch.inference_mode():
         return network(normalised(torch.from_numpy(images).permute(0, 3, 1, 2))).numpy()
@@ -55,7 +57,9 @@ def torch_logits(network, images: np.ndarray) -> np.ndarray:
 def test_torch_and_onnx_give_the_same_logits(kind: str, folded: bool) -> None:
     """For every kind of variant, with random weights, statistics and norms, in the literal and the folded graph."""
     spec = KINDS[kind]
-    images = np.random.default_rng(1).integers(0, 256, (2, spec.resolution % 32 + 64, spec.resolution % 32 + 64, 3), np.uint8)
+    images = np.random.default_rng(1).integers(
+        0, 256, (2, spec.resolution % 32 + 64, spec.resolution % 32 + 64, 3), np.uint8
+    )
     network, state = network_and_state(spec)
     ours = graph_logits(spec, state, images, folded=folded)
     assert relative_difference(ours, torch_logits(network, images)) < TOLERANCE
