@@ -28,6 +28,10 @@ LEVELS = 127
 Tensors = dict[str, npt.NDArray[np.float32]]
 
 
+BUNDLED = Path(__file__).parent / "bundled"
+"""Where the trained variants that come with the package lie."""
+
+
 class TrainedFileError(Exception):
     """The file is not one that training or packing wrote. One line."""
 
@@ -96,6 +100,16 @@ def read_tensors(path: Path) -> Tensors:
     except (SafetensorError, OSError) as error:
         raise TrainedFileError(f"{path} is not a safetensors file that can be read: {error}") from error
     return unpacked(found)
+
+
+def bundled() -> dict[str, tuple[Path, Trained]]:
+    """The trained variants that come with the package, by name. Raises `TrainedFileError` for a damaged one."""
+    found = {}
+    for path in sorted(BUNDLED.glob("*.safetensors")):
+        header = read_header(path)
+        if header is not None:
+            found[header.spec.name] = (path, header)
+    return found
 
 
 def packed(tensors: Tensors) -> dict[str, npt.NDArray[Any]]:

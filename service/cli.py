@@ -1,4 +1,4 @@
-"""The command line: `effserve serve | build | train | pull | import | evaluate | variants | classify | plan`.
+"""The command line: `effserve serve | build | train | pack | pull | import | evaluate | variants | classify | plan`.
 
 Thin: each command turns its options into settings or arguments and calls one function. What builds graphs needs the
 `build` extra, so it is imported only by the commands that use it.
@@ -79,7 +79,10 @@ def build(
     ] = None,
     weights: Annotated[
         str,
-        typer.Option(help="`untrained` (seeded, meaningless, for capacity planning) or a timm-layout .safetensors."),
+        typer.Option(
+            help="`untrained` (seeded, meaningless, for capacity planning), `bundled` (the small trained networks that "
+            "come with effserve), or a .safetensors file of `effserve train` or in timm's layout."
+        ),
     ] = "untrained",
     seed: Annotated[int, typer.Option(help="Seed of untrained weights.")] = 0,
     phi: Annotated[float | None, typer.Option(help="A custom level by compound coefficient, e.g. 1.5.")] = None,
@@ -167,6 +170,21 @@ def train(
     }
     run = training.Run(variant, data, validation, out, options, device, workers, grow_from)
     training.train(run, settings or [])
+
+
+@app.command()
+def pack(
+    file: Annotated[Path, typer.Argument(help="What `effserve train` ended in: .training/VARIANT/model.safetensors.")],
+    data: Annotated[Path, typer.Option(help="Labelled images to measure on, before and after; never trained on.")],
+    out: Annotated[Path, typer.Option(help="Folder for VARIANT.safetensors and its model card.")] = Path(),
+    dataset: Annotated[
+        str | None, typer.Option(help="What the images are called; default: the name of --data.")
+    ] = None,
+) -> None:
+    """Make a trained file a quarter as large (8-bit weights), measure what that costs, and write its model card."""
+    from service.commands import pack as packing
+
+    packing.pack(file, data=data, folder=out, dataset=dataset)
 
 
 @app.command()

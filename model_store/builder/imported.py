@@ -64,18 +64,18 @@ def add(origin: Origin, wishes: Wishes, folder: Path) -> store.Stored:
     Raises `ImportRefused` with the reason why it cannot be one, `BuildError` (name, labels), `OSError` (disk).
     """
     store.check_name(wishes.name)
-    labels = store.label_set(wishes.labels)
+    labels = store.Labels.read(wishes.labels)
     fit = fitting.fit(origin.model, wishes.told, classes=labels.classes, labels=wishes.labels.name)
     draft = store.Draft(
         name=wishes.name,
         architecture=_architecture(origin, fit),
         preprocessing=_preprocessing(wishes, fit),
-        labels=labels,
+        labels=labels.described(),
         weights=origin.weights,
         accuracy=wishes.accuracy,
         built_with=_built_with(origin),
     )
-    return store.put(draft, folder, labels=wishes.labels, write=partial(_write, origin, fit))
+    return store.put(draft, folder, labels=labels, write=partial(_write, origin, fit))
 
 
 def _architecture(origin: Origin, fit: Fit) -> ImportedArchitecture:

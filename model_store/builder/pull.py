@@ -8,7 +8,7 @@ from pathlib import Path
 
 from model_store.builder import build, tags
 from model_store.builder.hub import Hub, HubError, NoAnswer, fetch_file
-from model_store.builder.store import Recipe, Stored, add, default_labels, read_classes
+from model_store.builder.store import Labels, Recipe, Stored, add, default_labels
 from model_store.builder.tags import Tag
 from model_store.builder.weights import LoadedWeights, from_safetensors
 from model_store.manifest import WeightsKind
@@ -31,7 +31,8 @@ def pull(level: str, tag: str, store: Path, *, hub: Hub | None = None) -> Stored
 
 def recipe(chosen: Tag, path: Path, labels: Path) -> Recipe:
     """What to build from the file of a published checkpoint. Raises `WeightsError` when it is that of another."""
-    loaded = from_safetensors(path, build.state_shapes(chosen.spec, read_classes(labels)))
+    known = Labels.read(labels)
+    loaded = from_safetensors(path, build.state_shapes(chosen.spec, known.classes))
     return Recipe(
         spec=chosen.spec,
         weights=LoadedWeights(loaded.tensors, chosen.hub, loaded.sha256),
@@ -39,7 +40,7 @@ def recipe(chosen: Tag, path: Path, labels: Path) -> Recipe:
         licence=chosen.licence,
         preprocessing=chosen.preprocessing,
         accuracy=chosen.accuracy,
-        labels=labels,
+        labels=known,
     )
 
 

@@ -5,12 +5,13 @@ A version is written into a hidden folder beside the variants, checked there wit
 A version that would come out the same as the newest intact one is not built again.
 """
 
+import hashlib
 import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -20,7 +21,7 @@ from model_store.builder import build
 from model_store.builder.count import Counts
 from model_store.builder.network import OPSET
 from model_store.builder.spec import STAGES, Spec
-from model_store.builder.weights import LoadedWeights, from_safetensors
+from model_store.builder.weights import LoadedWeights, fitted, from_safetensors
 from model_store.builder.weights import untrained as seeded
 from model_store.manifest import (
     GRAPH_FILE,
@@ -36,11 +37,47 @@ from model_store.manifest import (
     WeightsKind,
     sha256_of,
 )
+from model_store.trained import Trained, read_tensors
 
 CROP_BORDER_PX = 32
 """The reference resizes the shorter edge to size + 32 before it crops."""
 UNTRAINED_LICENCE = "Apache-2.0"
 """Seeded weights are made by this project."""
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The classes in output order, as the content of a `labels.tsv`: index, WordNet id (may be empty), words."""
+
+    name: str
+    content: bytes
+
+    @classmethod
+    def read(cls, path: Path) -> "Labels":
+        """A label file. Raises `BuildError` for one that the service would refuse."""
+        try:
+            return cls(path.stem, path.read_bytes()).checked(str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise build.BuildError(f"cannot read the labels {path}: {error}") from error
+
+    def checked(self, where: str) -> "Labels":
+        """Itself, when it is well formed. Raises `BuildError`, `UnicodeDecodeError`."""
+        lines = self.content.decode().splitlines()
+        for number, line in enumerate(lines):
+            if len(line.split("\t")) != 3 or line.split("\t")[0] != str(number):
+                raise build.BuildError(f"{where} line {number + 1} is not `{number} <tab> WordNet id <tab> words`")
+        if len(lines) < 2:
+            raise build.BuildError(f"{where} has {len(lines)} classes; a classifier needs two or more")
+        return self
+
+    @property
+    def classes(self) -> int:
+        """How many there are."""
+        return len(self.content.decode().splitlines())
+
+    def described(self) -> LabelSet:
+        """What a manifest says of them."""
+        return LabelSet(name=self.name, classes=self.classes, sha256=hashlib.sha256(self.content).hexdigest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +91,7 @@ class Recipe:
     preprocessing: Preprocessing
     accuracy: Accuracy
     """Of exactly these weights; `Accuracy()` where nobody measured."""
-    labels: Path
+    labels: Labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +113,6 @@ def default_labels() -> Path:
     return Path(manifests.__file__).parent / "labels" / "imagenet-1k.tsv"
 
 
-def read_classes(labels: Path) -> int:
-    """How many classes a label file has. Raises `BuildError` for one that the service would refuse."""
-    try:
-        lines = labels.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise build.BuildError(f"cannot read the labels {labels}: {error}") from error
-    for number, line in enumerate(lines):
-        if len(line.split("\t")) != 3 or line.split("\t")[0] != str(number):
-            raise build.BuildError(f"{labels} line {number + 1} is not `{number} <tab> WordNet id <tab> words`")
-    if len(lines) < 2:
-        raise build.BuildError(f"{labels} has {len(lines)} classes; a classifier needs two or more")
-    return len(lines)
-
-
 def paper_preprocessing(size_px: int) -> Preprocessing:
     """The paper's: bicubic to size + 32, centre crop, ImageNet statistics."""
     return Preprocessing(
@@ -102,26 +125,47 @@ def paper_preprocessing(size_px: int) -> Preprocessing:
 
 def untrained(spec: Spec, seed: int, labels: Path) -> Recipe:
     """Seeded weights, which know nothing: for capacity planning and tests."""
+    known = Labels.read(labels)
     return Recipe(
         spec=spec,
-        weights=seeded(build.state_shapes(spec, read_classes(labels)), seed),
+        weights=seeded(build.state_shapes(spec, known.classes), seed),
         kind=WeightsKind.UNTRAINED,
         licence=UNTRAINED_LICENCE,
         preprocessing=paper_preprocessing(spec.resolution),
         accuracy=Accuracy(),
-        labels=labels,
+        labels=known,
     )
 
 
 def from_file(spec: Spec, path: Path, *, licence: str, labels: Path) -> Recipe:
     """A checkpoint file of unknown accuracy, prepared for as in the paper. Raises `WeightsError`."""
+    known = Labels.read(labels)
     return Recipe(
         spec=spec,
-        weights=from_safetensors(path, build.state_shapes(spec, read_classes(labels))),
+        weights=from_safetensors(path, build.state_shapes(spec, known.classes)),
         kind=WeightsKind.CHECKPOINT,
         licence=licence,
         preprocessing=paper_preprocessing(spec.resolution),
         accuracy=Accuracy(),
+        labels=known,
+    )
+
+
+def from_trained(path: Path, header: Trained) -> Recipe:
+    """A file of `effserve train` or `effserve pack`, which says itself what it is.
+
+    Raises `TrainedFileError`, `WeightsError`, `BuildError`.
+    """
+    labels = Labels(header.labels_name, header.labels.encode()).checked(path.name)
+    loaded = fitted(read_tensors(path), build.state_shapes(header.spec, labels.classes), path)
+    source = f"{path.name}, trained on {header.data.name} ({header.data.images:,} images)"
+    return Recipe(
+        spec=header.spec,
+        weights=replace(loaded, source=source),
+        kind=WeightsKind.CHECKPOINT,
+        licence=header.licence,
+        preprocessing=header.preprocessing,
+        accuracy=header.accuracy,
         labels=labels,
     )
 
@@ -178,7 +222,7 @@ class Draft:
         )
 
 
-def put(draft: Draft, store: Path, *, labels: Path, write: Callable[[Path], Counts]) -> Stored:
+def put(draft: Draft, store: Path, *, labels: Labels, write: Callable[[Path], Counts]) -> Stored:
     """The version that a draft describes: the newest intact one if it is that, otherwise a new one.
 
     `write` puts the verified graph into a file and counts it. It runs only for a new version, and what it raises
@@ -189,16 +233,11 @@ def put(draft: Draft, store: Path, *, labels: Path, write: Callable[[Path], Coun
         return _stored(found, store, kept=True)
     with _workspace(store, draft.name) as folder:
         counts = write(folder / GRAPH_FILE)
-        shutil.copyfile(labels, folder / LABELS_FILE)
+        (folder / LABELS_FILE).write_bytes(labels.content)
         manifest = draft.manifest(_next_version(store / draft.name), counts, folder / GRAPH_FILE)
         manifests.write(manifest, folder)
         _publish(folder, store / manifest.name / str(manifest.version))
     return _stored(manifest, store, kept=False)
-
-
-def label_set(labels: Path) -> LabelSet:
-    """What a manifest says of a label file. Raises `BuildError`."""
-    return LabelSet(name=labels.stem, classes=read_classes(labels), sha256=sha256_of(labels))
 
 
 def _draft(recipe: Recipe) -> Draft:
@@ -207,7 +246,7 @@ def _draft(recipe: Recipe) -> Draft:
         name=recipe.spec.name,
         architecture=_architecture(recipe.spec),
         preprocessing=recipe.preprocessing,
-        labels=label_set(recipe.labels),
+        labels=recipe.labels.described(),
         weights=Weights(kind=recipe.kind, source=loaded.source, licence=recipe.licence, sha256=loaded.sha256),
         accuracy=recipe.accuracy,
         built_with=built_with(),

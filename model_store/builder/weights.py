@@ -51,6 +51,12 @@ def from_safetensors(path: Path, shapes: Shapes) -> LoadedWeights:
             found = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, TypeError) as error:
         raise WeightsError(f"{path} is not a safetensors file that can be read: {error}") from error
+    return fitted(found, shapes, path)
+
+
+def fitted(found: Mapping[str, npt.NDArray[np.generic]], shapes: Shapes, path: Path) -> LoadedWeights:
+    """The tensors of a file, when they are exactly those of the network. Raises `WeightsError` as above."""
+    _check_names(path, found, shapes)
     _check_shapes(path, found, shapes)
     return LoadedWeights({n: _float32(path, n, v) for n, v in found.items()}, path.name, sha256_of(path))
 

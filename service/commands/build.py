@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from model_store.builder.spec import Padding, Spec
     from model_store.builder.store import Recipe, Stored
     from model_store.manifest import Accuracy
+    from model_store.trained import Trained
 
     Job = tuple[str, Callable[[], Stored]]
 
-UNTRAINED = "untrained"
+UNTRAINED, BUNDLED = "untrained", "bundled"
 UNKNOWN_LICENCE = "unknown"
 LEVELS = tuple(f"b{number}" for number in range(8))
 PADDINGS: dict[str, "Padding"] = {"same": "same", "symmetric": "symmetric"}
@@ -57,7 +58,7 @@ class Source:
     """Where the weights of a build come from, and what the user knows about them."""
 
     weights: str = UNTRAINED
-    """`untrained`, or the path of a .safetensors file."""
+    """`untrained`, `bundled`, or the path of a .safetensors file."""
     seed: int = 0
     tag: str | None = None
     """The published checkpoint that the user says the file is; settles padding and preprocessing. Not accuracy:
@@ -67,6 +68,11 @@ class Source:
     top1: float | None = None
     """Measured by the user on these weights, on `dataset`."""
     dataset: str | None = None
+
+    @property
+    def told(self) -> bool:
+        """Whether anything is told about a file besides where it is."""
+        return any(value is not None for value in _facts(self).values())
 
 
 def build(
@@ -82,14 +88,13 @@ def build(
     with one_line_errors():
         from model_store.builder.store import add
 
-        specs, folder = _specs(variants, custom), store_folder(store)
-        _check(source, specs, custom)
+        recipes, folder = _recipes(variants, custom, source, labels), store_folder(store)
 
-        def build_one(spec: "Spec") -> "Stored":
-            return add(_recipe(spec, source, labels), folder)
+        def build_one(recipe: "Callable[[], Recipe]") -> "Stored":
+            return add(recipe(), folder)
 
-        with progress(len(specs), "building") as steps:
-            stored = _run([(spec.name, partial(build_one, spec)) for spec in specs], steps)
+        with progress(len(recipes), "building") as steps:
+            stored = _run([(name, partial(build_one, recipe)) for name, recipe in recipes], steps)
         show(stored, as_json)
 
 
@@ -113,6 +118,41 @@ def _run(jobs: "Sequence[Job]", steps: Steps) -> "list[Stored]":
         stored.append(job())
     steps.end()
     return stored
+
+
+def _recipes(
+    variants: Sequence[str], custom: Custom, source: Source, labels: Path | None
+) -> "list[tuple[str, Callable[[], Recipe]]]":
+    """What is to be built, by name; made one after another, because weights take memory."""
+    files = _own_files(variants, source)
+    if files:
+        if custom.asked or labels is not None or source.told:
+            fail("files of `effserve train` say themselves what they are; give no more than --weights and --store")
+        from model_store.builder.store import from_trained
+
+        return [(header.spec.name, partial(from_trained, path, header)) for path, header in files]
+    specs = _specs(variants, custom)
+    _check(source, specs, custom)
+    return [(spec.name, partial(_recipe, spec, source, labels)) for spec in specs]
+
+
+def _own_files(variants: Sequence[str], source: Source) -> "list[tuple[Path, Trained]]":
+    """Files that training or packing wrote, with their headers: the bundled ones, or the one that was named."""
+    from model_store.trained import bundled, read_header
+
+    if source.weights == UNTRAINED:
+        return []
+    if source.weights == BUNDLED:
+        known = bundled()
+        lacking = [name for name in variants if name not in known]
+        if lacking or not known:
+            fail(f"no weights are bundled for {', '.join(lacking) or 'any'}; there are {', '.join(known) or 'none'}")
+        return [known[name] for name in variants or known]
+    path = Path(source.weights)
+    header = read_header(path) if path.is_file() else None
+    if header is not None and list(variants) not in ([], [header.spec.name]):
+        fail(f"{path} is a {header.spec.name}, not {' '.join(variants)}")
+    return [] if header is None else [(path, header)]
 
 
 def _specs(variants: Sequence[str], custom: Custom) -> "list[Spec]":
@@ -236,6 +276,7 @@ def one_line_errors() -> Iterator[None]:
         from model_store.builder.build import BuildError
         from model_store.builder.pull import PullError
         from model_store.builder.weights import WeightsError
+        from model_store.trained import TrainedFileError
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in BUILD_EXTRA:
             raise
@@ -244,5 +285,5 @@ def one_line_errors() -> Iterator[None]:
 
     try:
         yield
-    except (BuildError, PullError, WeightsError, SettingsError, ValueError, OSError) as error:
+    except (BuildError, PullError, TrainedFileError, WeightsError, SettingsError, ValueError, OSError) as error:
         fail(" ".join(str(error).split()))

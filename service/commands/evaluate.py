@@ -51,20 +51,9 @@ class Wanted:
 
 def evaluate(asked: Asked, wanted: Wanted) -> None:
     """Measure, write what is wanted, and show the report."""
-    with _one_line_errors():
+    with one_line_errors():
         _check(wanted)
-        chosen = _settings(asked.store)
-        plan = _plan(asked, chosen)
-        threads = asked.threads or usable_cores()
-        runs = _run(plan, threads, chosen.limits.pixels)
-        made = make_report(
-            plan,
-            runs,
-            dataset=asked.dataset or _name(asked.data),
-            limit=asked.limit,
-            threads=threads,
-            runtime=runtime_fingerprint(SessionOptions(chosen.lanes.provider), threads),
-        )
+        plan, runs, made = measure(asked)
         if wanted.write:
             made = replace(made, recorded=record.record(made, plan.entries))
         _show(made, wanted)
@@ -73,6 +62,23 @@ def evaluate(asked: Asked, wanted: Wanted) -> None:
         _write_files(made, plan, runs, wanted)
         if wanted.write and not any(one.written for one in made.recorded):
             fail("nothing was recorded")
+
+
+def measure(asked: Asked) -> tuple[Plan, Runs, Report]:
+    """Evaluate, with progress. Raises what `one_line_errors` catches."""
+    chosen = _settings(asked.store)
+    plan = _plan(asked, chosen)
+    threads = asked.threads or usable_cores()
+    runs = _run(plan, threads, chosen.limits.pixels)
+    made = make_report(
+        plan,
+        runs,
+        dataset=asked.dataset or _name(asked.data),
+        limit=asked.limit,
+        threads=threads,
+        runtime=runtime_fingerprint(SessionOptions(chosen.lanes.provider), threads),
+    )
+    return plan, runs, made
 
 
 def _name(data: Path) -> str:
@@ -193,7 +199,8 @@ def _show_recorded(made: Report, plan: Plan) -> None:
 
 
 @contextmanager
-def _one_line_errors() -> Iterator[None]:
+def one_line_errors() -> Iterator[None]:
+    """Failures of an evaluation end the command with one line."""
     try:
         yield
     except (

@@ -15,13 +15,13 @@ from model_store.builder import build
 from model_store.builder.build import BuildError
 from model_store.builder.spec import resolve
 from model_store.builder.store import (
+    Labels,
     Recipe,
     add,
     built_with,
     default_labels,
     from_file,
     paper_preprocessing,
-    read_classes,
 )
 from model_store.builder.weights import LoadedWeights
 from model_store.manifest import Accuracy, AccuracySource, WeightsKind, sha256_of
@@ -106,7 +106,7 @@ def test_a_change_makes_the_next_version(tmp_path: Path, store: Path) -> None:
     """Other weights, labels, preprocessing, accuracy or licence each make a new version."""
     base = _checkpoint(tmp_path)
     recipes = [base, replace(base, licence="BSD")]
-    recipes += [replace(base, labels=labels_file(tmp_path, name="other.tsv"))]
+    recipes += [replace(base, labels=Labels.read(labels_file(tmp_path, name="other.tsv")))]
     recipes += [replace(base, preprocessing=base.preprocessing.model_copy(update={"mean": (0.5, 0.5, 0.5)}))]
     recipes += [replace(base, accuracy=Accuracy(top1=0.5, dataset="mine", source=AccuracySource.MEASURED))]
     recipes += [recipe(tmp_path, seed=1)]
@@ -199,7 +199,7 @@ def test_built_with_names_the_versions_that_matter(tmp_path: Path, store: Path) 
 
 def test_the_labels_that_ship_are_imagenets() -> None:
     """A thousand classes, goldfish second."""
-    assert read_classes(default_labels()) == 1000
+    assert Labels.read(default_labels()).classes == 1000
     assert default_labels().read_text().splitlines()[1] == "1\tn01443537\tgoldfish, Carassius auratus"
 
 
@@ -217,4 +217,4 @@ def test_label_files_that_the_service_would_refuse_are_refused(tmp_path: Path, c
     """The builder and the reader agree on what a label file is."""
     (tmp_path / "labels.tsv").write_bytes(content)
     with pytest.raises(BuildError, match=reason):
-        read_classes(tmp_path / "labels.tsv")
+        Labels.read(tmp_path / "labels.tsv")

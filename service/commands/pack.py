@@ -1,0 +1,82 @@
+"""`effserve pack`: a trained file, made a quarter as large, with what that costs measured and written on its card."""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from service.commands.build import one_line_errors as one_line_build_errors
+from service.commands.console import fail, out
+from service.commands.evaluate import Asked, measure
+from service.commands.evaluate import one_line_errors as one_line_evaluation_errors
+from service.evaluation import record
+from service.evaluation.results import Report, Share, VariantResult
+
+if TYPE_CHECKING:
+    from model_store.trained import Trained
+
+
+def pack(file: Path, *, data: Path, folder: Path, dataset: str | None) -> None:
+    """Write `<variant>.safetensors` and `<variant>.md` into `folder`."""
+    with one_line_build_errors(), one_line_evaluation_errors():
+        from model_store import trained
+
+        header = trained.read_header(file)
+        if header is None:
+            fail(f"{file} was not written by `effserve train`")
+        target = folder / f"{header.spec.name}.safetensors"
+        folder.mkdir(parents=True, exist_ok=True)
+        before, _ = _measured(file, header, data, dataset)
+        small, tensors = header.model_copy(update={"packing": "int8"}), trained.packed(trained.read_tensors(file))
+        trained.write(target, small, tensors)
+        after, report = _measured(target, small, data, dataset)
+        final = small.model_copy(update={"accuracy": record.accuracy(after, report.dataset)})
+        trained.write(target, final, tensors)
+        target.with_suffix(".md").write_text(card(final, before, after, report, target.stat().st_size), "utf-8")
+    loss = 100 * (before.top1.value - after.top1.value)
+    out.print(f"{target}: top-1 {after.top1.value:.1%}, {loss:+.2f} points lost to packing", highlight=False)
+
+
+def _measured(file: Path, header: "Trained", data: Path, dataset: str | None) -> tuple[VariantResult, Report]:
+    """Accuracy through the path that serves."""
+    from model_store.builder.store import add, from_trained
+
+    with tempfile.TemporaryDirectory() as folder:
+        add(from_trained(file, header), Path(folder))
+        _, _, report = measure(Asked(data, store=Path(folder), dataset=dataset))
+    return report.variants[0], report
+
+
+def card(header: "Trained", before: VariantResult, after: VariantResult, report: Report, size_bytes: int) -> str:
+    """The model card, in Markdown."""
+    recipe = ", ".join(f"{name} {value}" for name, value in header.recipe.items() if value is not None)
+    classes = ", ".join(line.split("\t")[2].split(",")[0] for line in header.labels.splitlines())
+    return f"""# {header.spec.name}
+
+A demonstration model: it knows {len(header.labels.splitlines())} classes and makes mistakes. It is there so that a
+machine without network answers with words that mean something.
+
+| | |
+| --- | --- |
+| classes | {classes} |
+| input | {header.preprocessing.input_size_px} x {header.preprocessing.input_size_px} pixels, uint8 RGB |
+| trained on | {header.data.name}: {header.data.images:,} images (SHA-256 `{header.data.sha256[:16]}…`) |
+| made with | {header.made_with}; {header.hours:g} h; code {header.commit} |
+| recipe | {recipe} |
+| measured on | {report.dataset}: {after.images} images of {after.classes} classes, none of them trained on |
+| top-1 | {_share(after.top1)} |
+| top-5 | {_share(after.top5) if after.top5 else "not given for five classes or less"} |
+| calibration error | {after.ece:.3f}; {after.ece_at_temperature:.3f} at temperature {after.temperature:.2f} |
+| stored as | 8-bit integers with a scale per output channel, {size_bytes / 1e6:.1f} MB |
+| lost to that | {100 * (before.top1.value - after.top1.value):.2f} points of top-1 (float32: {before.top1.value:.2%}) |
+| licence | {header.licence} |
+
+The images are of ImageNet, whose terms of access are for research and education: judge for yourself what you use a
+network for that learned from them.
+
+Intervals are Wilson's, 95 %. The accuracy is of the weights in this file, through the path that serves them
+(`effserve pack`).
+"""
+
+
+def _share(share: Share) -> str:
+    return f"{share.value:.1%} ({share.low:.1%} to {share.high:.1%})"
