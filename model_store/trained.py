@@ -74,9 +74,13 @@ class Trained(BaseModel):
 
 
 def write(path: Path, header: Trained, tensors: dict[str, npt.NDArray[Any]]) -> None:
-    """Write the file in one step; equal inputs give equal bytes."""
+    """Write the file in one step; equal inputs give equal bytes. Raises `TrainedFileError`, `OSError`."""
     temporary = path.with_name(path.name + ".tmp")
-    save_file(tensors, temporary, metadata={KEY: json.dumps(header.model_dump(mode="json"), sort_keys=True)})
+    try:
+        save_file(tensors, temporary, metadata={KEY: json.dumps(header.model_dump(mode="json"), sort_keys=True)})
+    except SafetensorError as error:
+        raise TrainedFileError(f"{path} cannot be written: {error}") from error
+    temporary.chmod(0o644)  # the library writes for its owner alone
     temporary.replace(path)
 
 

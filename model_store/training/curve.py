@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from model_store.training.trainer import Epoch
@@ -25,11 +25,10 @@ def draw(history: Sequence[Epoch], title: str, path: Path) -> None:
             loss_axes.axvline(line.epoch - 0.5, color="grey", linewidth=0.8, linestyle=":")
             label = f" {line.phase}, {line.size_px} px"
             loss_axes.annotate(label, (line.epoch - 0.5, 0.02), xycoords=("data", "axes fraction"), rotation=90, size=7)
-    with mpl.rc_context({"svg.hashsalt": "effserve"}):
-        figure.savefig(path)
+    figure.savefig(path)
 
 
-def _draw_accuracy(loss_axes: "mpl.axes.Axes", history: Sequence[Epoch]) -> None:
+def _draw_accuracy(loss_axes: Axes, history: Sequence[Epoch]) -> None:
     axes = loss_axes.twinx()
     seen = [line for line in history if line.top1 is not None and line.top5 is not None]
     epochs = [line.epoch for line in seen]

@@ -18,6 +18,8 @@ from model_store.images import ImageSet
 from model_store.training.augment import centre_crop, rand_augment, random_crop
 from model_store.training.recipe import Phase, Recipe, phase_at
 
+ORDER, AUGMENTING, MIXING = range(1, 4)
+"""What a random stream is for: the first word of its seed, so that no two streams are the same."""
 IMBALANCE = 2.0
 """Classes whose sizes differ by more than this factor are drawn more evenly."""
 
@@ -56,7 +58,7 @@ class TrainingImages(Dataset[Item]):
     def __getitem__(self, draw: Draw) -> Item:
         """uint8 [3, size, size] and the label."""
         sample = self._images.samples[draw.index]
-        random = np.random.default_rng((self._recipe.seed, draw.epoch, draw.index))
+        random = np.random.default_rng((AUGMENTING, self._recipe.seed, draw.epoch, draw.index))
         picture = decode(self._images, draw.index)
         if picture is None:
             return sample.name
@@ -106,7 +108,7 @@ class Draws:
             skipped = 0
 
     def _batches(self, epoch: int) -> list[list[Draw]]:
-        random = np.random.default_rng((self._recipe.seed, epoch))
+        random = np.random.default_rng((ORDER, self._recipe.seed, epoch))
         if self._weights is None:
             order = random.permutation(self._count)
         else:
@@ -146,9 +148,10 @@ def remarks(images: ImageSet) -> list[str]:
 
 
 def decode(images: ImageSet, index: int) -> Image.Image | None:
-    """The image in RGB, upright; None when it cannot be read."""
+    """The image in RGB, upright; None when it cannot be decoded. Raises `OSError` when it cannot be read."""
+    content = images.read(images.samples[index])
     try:
-        with Image.open(io.BytesIO(images.read(images.samples[index]))) as picture:
+        with Image.open(io.BytesIO(content)) as picture:
             upright = ImageOps.exif_transpose(picture)
             return upright.convert("RGB")
     except Exception:

@@ -20,7 +20,7 @@ from model_store.trained import Tensors, TrainedFileError, read_header, read_ten
 from model_store.training.network import EfficientNet
 
 NOISE = 0.01
-"""Of a tensor's standard deviation, on the copies."""
+"""Of a tensor's standard deviation, on tensors that have copies."""
 NORM_PARTS = ("weight", "bias", "running_mean", "running_var", "proxy_weight", "proxy_bias")
 
 Map = npt.NDArray[np.int64]
@@ -40,7 +40,7 @@ class _Part:
     inputs: Map | None = None
 
 
-def grown(path: Path, spec: Spec, classes: int) -> dict[str, Tensor]:
+def grown(path: Path, spec: Spec, labels: str) -> dict[str, Tensor]:
     """Tensors to start `spec` from that the trained file at `path` knows; the others keep their seeded values.
 
     Raises `GrowError`: another kind of network, a larger one, or other classes.
@@ -51,7 +51,9 @@ def grown(path: Path, spec: Spec, classes: int) -> dict[str, Tensor]:
         raise GrowError(str(error)) from error
     if header is None:
         raise GrowError(f"{path} was not written by `effserve train`")
-    _check(header.spec, spec, len(header.labels.splitlines()), classes)
+    _check(header.spec, spec)
+    if header.labels != labels:
+        raise GrowError(f"{path} knows other classes than the images have")
     found = widened(read_tensors(path), header.spec, spec)
     return {name: torch.from_numpy(value) for name, value in found.items()}
 
@@ -69,7 +71,7 @@ def widened(state: Tensors, small: Spec, large: Spec) -> Tensors:
     return result
 
 
-def _check(small: Spec, large: Spec, known: int, classes: int) -> None:
+def _check(small: Spec, large: Spec) -> None:
     if (small.norm, small.group_width, small.expansion, small.padding) != (
         large.norm, large.group_width, large.expansion, large.padding,
     ):  # fmt: skip
@@ -78,8 +80,6 @@ def _check(small: Spec, large: Spec, known: int, classes: int) -> None:
         raise GrowError(f"{small.name} is not smaller than {large.name}")
     if small.norm != "batch" and small.width != large.width:
         raise GrowError(f"{small.name} cannot be widened: its norms would see other statistics")
-    if known != classes:
-        raise GrowError(f"{small.name} knows {known} classes, the images have {classes}")
 
 
 def _parts(small: Spec, large: Spec, random: np.random.Generator) -> Iterator[_Part]:

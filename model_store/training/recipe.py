@@ -47,7 +47,7 @@ class Recipe(BaseModel):
     """Of the averaged weights, which are the ones kept; lower in the first steps."""
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     rand_augment_operations: int = Field(default=2, ge=0)
-    """Per image. None: 0."""
+    """Per image."""
     rand_augment_magnitude: float = Field(default=7, ge=0, le=10)
     mix_probability: float = Field(default=0.5, ge=0, le=1)
     """Share of batches whose images are mixed in pairs: half of them by mixup, half by CutMix."""
@@ -62,7 +62,9 @@ class Recipe(BaseModel):
     """At test time the shorter edge is resized to size / crop_pct."""
     precision: Precision = "auto"
     """`auto`: bfloat16 on a GPU, float32 on a CPU, most of which have no fast bfloat16."""
-    seed: int = 0
+    clip_norm: float = Field(default=5.0, gt=0)
+    """Longer gradients are shortened to this length."""
+    seed: int = Field(default=0, ge=0, lt=2**31)
 
     @model_validator(mode="after")
     def _sizes_share_a_grid(self) -> Self:
@@ -76,7 +78,10 @@ class Recipe(BaseModel):
 
 
 def reduced_size(size_px: int) -> int:
-    """About half the pixels: the size nearest to size / √2 on the same grid (224 → 160, 300 → 204)."""
+    """About half the pixels: the size nearest to size / √2 on the same grid (224 → 160, 300 → 204).
+
+    Those of the paper, but for B4: 284 is nearer to half of 380's pixels than the paper's 252.
+    """
     return max(size_px - STRIDE * round(size_px * (1 - math.sqrt(0.5)) / STRIDE), size_px % STRIDE + STRIDE)
 
 

@@ -1,6 +1,7 @@
 """A run from what a person asks for to the file it ends in."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -48,12 +49,16 @@ class Wish:
 def run(wish: Wish, progress: Progress) -> Path:
     """Train, or go on; returns the finished file. Raises `TrainingError`, `ImagesError`, `OSError`."""
     job = job_of(wish)
+    # Before the hours of training, lest something be missing after them.
+    said, path = header(job), job.folder / WEIGHTS
+    finished = path.exists()
     outcome = train(job, progress)
-    path = job.folder / WEIGHTS
+    if finished:
+        return path
     seconds = sum(line.seconds for line in outcome.history)
     tensors = {n: v.cpu().contiguous().numpy() for n, v in outcome.state.items() if not n.endswith(IGNORED)}
-    write(path, header(job, seconds), tensors)
     draw(job, outcome)
+    write(path, said.model_copy(update={"hours": round(seconds / 3600, 2)}), tensors)
     return path
 
 
@@ -63,32 +68,33 @@ def job_of(wish: Wish) -> Job:
     if len(images.classes) < 2:
         raise TrainingError(f"{wish.data} has one class, {images.classes[0]!r}; a classifier needs two or more")
     validation = None if wish.validation is None else _aligned(open_images(wish.validation), images)
-    device = wish.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    recipe = _recipe(wish)
+    device = _device(wish.device)
     return Job(
         spec=wish.spec,
-        recipe=recipe,
+        recipe=_recipe(wish),
         images=images,
         validation=validation,
         folder=wish.folder,
         device=device,
         workers=_workers(device) if wish.workers is None else wish.workers,
-        initial={} if wish.grow_from is None else grown(wish.grow_from, wish.spec, len(images.classes)),
+        initial={} if wish.grow_from is None else grown(wish.grow_from, wish.spec, labels_text(images.classes)),
+        data_sha256=_digest(images),
+        start="" if wish.grow_from is None else sha256_of(wish.grow_from),
     )
 
 
-def header(job: Job, seconds: float) -> Trained:
+def header(job: Job) -> Trained:
     """What the finished file says about itself."""
     return Trained(
         spec=job.spec,
         preprocessing=Preprocessing(input_size_px=job.recipe.size_px, crop_pct=job.recipe.crop_pct, mean=MEAN, std=STD),
-        labels_name=f"{job.images.path.stem}-{len(job.images.classes)}",
+        labels_name=f"{_name(job.images)}-{len(job.images.classes)}",
         labels=labels_text(job.images.classes),
         recipe=job.recipe.model_dump(),
-        data=TrainingData(name=job.images.path.name, images=len(job.images.samples), sha256=_digest(job.images)),
+        data=TrainingData(name=_name(job.images), images=len(job.images.samples), sha256=job.data_sha256),
         commit=_commit(),
         made_with=f"torch {torch.__version__}, {_device_name(job.device)}",
-        hours=round(seconds / 3600, 2),
+        hours=0,
         licence=LICENCE,
     )
 
@@ -103,7 +109,7 @@ def labels_text(classes: tuple[str, ...]) -> str:
 def draw(job: Job, outcome: Outcome) -> None:
     """The learning curve beside the weights."""
     if outcome.history:
-        title = f"{job.spec.name} on {job.images.path.stem}: {len(job.images.samples):,} images"
+        title = f"{job.spec.name} on {_name(job.images)}: {len(job.images.samples):,} images"
         curve.draw(outcome.history, title, job.folder / "curve.png")
 
 
@@ -111,7 +117,7 @@ def _recipe(wish: Wish) -> Recipe:
     size = wish.options.get("size_px", wish.spec.resolution)
     settled = {
         "size_px": size,
-        "train_size_px": recipes.reduced_size(size),
+        "train_size_px": recipes.reduced_size(size) if isinstance(size, int) else size,
         "dropout": recipes.default_dropout(wish.spec),
     }
     try:
@@ -136,6 +142,23 @@ def _aligned(validation: ImageSet, images: ImageSet) -> ImageSet:
     return ImageSet(validation.path, images.classes, samples)
 
 
+def _name(images: ImageSet) -> str:
+    """Of the folder, or of the ZIP without its ending."""
+    path = images.path.absolute()
+    return path.name if path.is_dir() else path.stem
+
+
+def _device(asked: str | None) -> str:
+    """Raises `TrainingError` for one that is not there."""
+    device = asked or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device)
+    except Exception as error:
+        # torch raises what its backends do: RuntimeError, AssertionError, NotImplementedError …
+        raise TrainingError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return device
+
+
 def _workers(device: str) -> int:
     return 1 if device == "cpu" else max(len(os.sched_getaffinity(0)) - 2, 1)
 
@@ -151,14 +174,13 @@ def _device_name(device: str) -> str:
 
 
 def _commit() -> str:
-    """Of this checkout; the installed version where there is none."""
-    here = Path(__file__).parent
-    said = subprocess.run(
-        ["git", "-C", str(here), "describe", "--always", "--dirty", "--exclude=*"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if said.returncode == 0:
-        return said.stdout.strip()
+    """Of this checkout; the installed version where there is none, or no git."""
+    root = Path(__file__).parents[2]
+    if (root / ".git").exists() and shutil.which("git"):
+        asked = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*"]
+        said = subprocess.run(asked, capture_output=True, text=True, check=False)
+        if said.returncode == 0:
+            return said.stdout.strip()
     try:
         return f"effserve {version('effserve')}"
     except PackageNotFoundError:

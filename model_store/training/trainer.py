@@ -32,7 +32,7 @@ from model_store.training.augment import cutmix, mixup
 from model_store.training.network import EfficientNet
 from model_store.training.recipe import Phase, Recipe
 
-CHECKPOINT, METRICS, CURVE, WEIGHTS = "checkpoint.pt", "metrics.jsonl", "curve.png", "model.safetensors"
+CHECKPOINT, METRICS, WEIGHTS = "checkpoint.pt", "metrics.jsonl", "model.safetensors"
 CHECKPOINT_EVERY_S = 300.0
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LAST_LAYERS = ("blocks.6.", "conv_head.", "bn2.", "classifier.")
@@ -58,6 +58,10 @@ class Job:
     workers: int = 1
     initial: Mapping[str, Tensor] = field(default_factory=dict)
     """Tensors to start from in place of seeded ones."""
+    data_sha256: str = ""
+    """Of the images, so that a run does not go on with others."""
+    start: str = ""
+    """Checksum of the file that `initial` comes from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +134,9 @@ class Trainer:
         path = self._job.folder / CHECKPOINT
         if not path.exists():
             return
-        kept = torch.load(path, map_location=self._job.device, weights_only=True)
-        if kept["identity"] != self._identity():
-            raise TrainingError(f"{path} is of another run (variant, recipe or data differ); use another folder")
+        kept = _loaded(path, self._job.device)
+        if kept.get("identity") != self._identity():
+            raise TrainingError(f"{path} is of another run (variant, recipe, data or start differ); use another folder")
         self._step, self._damaged = kept["step"], set(kept["damaged"])
         self.history = [Epoch(**line) for line in kept["history"]]
         # A checkpoint at the very end of a phase was written by that phase.
@@ -165,6 +169,8 @@ class Trainer:
     def _enter(self, phase: Phase) -> None:
         """Set up what a phase trains and by which optimiser. Fine-tuning goes on from the averaged weights."""
         self._phase = phase
+        # Gradients of layers that are about to be frozen would go on counting in the norm that is clipped.
+        self._network.zero_grad(set_to_none=True)
         if phase.name == "fine-tune":
             self._network.load_state_dict(self.averaged.state_dict())
             for name, parameter in self._network.named_parameters():
@@ -201,11 +207,11 @@ class Trainer:
     def _loss(self, batch: data.Batch) -> Tensor:
         self._set_modes()
         images, targets = self._normalised(batch.images), self._targets(batch.labels)
-        random = np.random.default_rng((self._recipe.seed, self._step, 1))
+        random = np.random.default_rng((data.MIXING, self._recipe.seed, self._step))
         if self._phase.name != "fine-tune" and random.random() < self._recipe.mix_probability:
-            mix, alpha = (mixup, self._recipe.mixup_alpha), (cutmix, self._recipe.cutmix_alpha)
-            chosen, strength = mix if random.random() < 0.5 else alpha
-            images, targets = chosen(images, targets, strength, random)
+            ways = (mixup, self._recipe.mixup_alpha), (cutmix, self._recipe.cutmix_alpha)
+            mix, alpha = ways[random.random() < 0.5]
+            images, targets = mix(images, targets, alpha, random)
         with self._autocast():
             return functional.cross_entropy(self._network(images).float(), targets)
 
@@ -215,7 +221,7 @@ class Trainer:
             group["lr"] = rate
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self._network.parameters(), 5.0)
+        nn.utils.clip_grad_norm_(self._network.parameters(), self._recipe.clip_norm)
         self._optimizer.step()
 
     def _average(self) -> None:
@@ -253,6 +259,11 @@ class Trainer:
             raise TrainingError(f"{len(self._damaged)} of {len(self._job.images.samples)} images cannot be decoded")
 
     def _keep(self) -> None:
+        """Write the checkpoint in one step. Raises `TrainingError` rather than keep weights that are not finite."""
+        if not all(bool(value.isfinite().all()) for value in self._network.state_dict().values()):
+            raise TrainingError(
+                f"training diverged before step {self._step}; the last checkpoint is sound: try a lower --learning-rate"
+            )
         kept = {
             "identity": self._identity(),
             "step": self._step,
@@ -271,8 +282,8 @@ class Trainer:
 
     def _identity(self) -> str:
         """What must be the same for a run to go on."""
-        images = self._job.images
-        return json.dumps([repr(self._job.spec), self._recipe.model_dump(), images.path.name, len(images.samples)])
+        job = self._job
+        return json.dumps([repr(job.spec), self._recipe.model_dump(), job.images.classes, job.data_sha256, job.start])
 
     def _normalised(self, images: Tensor) -> Tensor:
         return normalised(images.to(self._job.device, non_blocking=True))
@@ -338,7 +349,18 @@ def accuracy(network: nn.Module, images: ImageSet, recipe: Recipe, device: str, 
             logits = network(normalised(batch.images.to(device)))
         best = logits.topk(min(5, logits.shape[1])).indices.cpu() == batch.labels[:, None]
         seen, first, among_five = seen + len(best), first + int(best[:, 0].sum()), among_five + int(best.sum())
-    return first / max(seen, 1), among_five / max(seen, 1)
+    if not seen:
+        raise TrainingError(f"none of the {len(dataset)} images in {images.path} can be decoded")
+    return first / seen, among_five / seen
+
+
+def _loaded(path: Path, device: str) -> dict[str, Any]:
+    try:
+        kept: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:
+        # Unpickling, ZIP and device errors share no base.
+        raise TrainingError(f"{path} cannot be read ({' '.join(str(error).split())[:200]}); delete it") from error
+    return kept
 
 
 def _network(job: Job) -> EfficientNet:

@@ -24,16 +24,26 @@ def pack(file: Path, *, data: Path, folder: Path, dataset: str | None) -> None:
         if header is None:
             fail(f"{file} was not written by `effserve train`")
         target = folder / f"{header.spec.name}.safetensors"
-        folder.mkdir(parents=True, exist_ok=True)
+        _check(file, header, target)
         before, _ = _measured(file, header, data, dataset)
         small, tensors = header.model_copy(update={"packing": "int8"}), trained.packed(trained.read_tensors(file))
-        trained.write(target, small, tensors)
-        after, report = _measured(target, small, data, dataset)
+        with tempfile.TemporaryDirectory() as place:
+            trained.write(Path(place) / target.name, small, tensors)
+            after, report = _measured(Path(place) / target.name, small, data, dataset)
         final = small.model_copy(update={"accuracy": record.accuracy(after, report.dataset)})
+        folder.mkdir(parents=True, exist_ok=True)
         trained.write(target, final, tensors)
         target.with_suffix(".md").write_text(card(final, before, after, report, target.stat().st_size), "utf-8")
     loss = 100 * (before.top1.value - after.top1.value)
     out.print(f"{target}: top-1 {after.top1.value:.1%}, {loss:+.2f} points lost to packing", highlight=False)
+
+
+def _check(file: Path, header: "Trained", target: Path) -> None:
+    """What would lose something, or make the card say what is not so."""
+    if header.packing != "float32":
+        fail(f"{file} is packed already")
+    if target.resolve() == file.resolve():
+        fail(f"{target} would replace what it is made from; name another folder with --out")
 
 
 def _measured(file: Path, header: "Trained", data: Path, dataset: str | None) -> tuple[VariantResult, Report]:
@@ -62,7 +72,7 @@ machine without network answers with words that mean something.
 | trained on | {header.data.name}: {header.data.images:,} images (SHA-256 `{header.data.sha256[:16]}…`) |
 | made with | {header.made_with}; {header.hours:g} h; code {header.commit} |
 | recipe | {recipe} |
-| measured on | {report.dataset}: {after.images} images of {after.classes} classes, none of them trained on |
+| measured on | {report.dataset}: {after.images} images of {after.classes} classes |
 | top-1 | {_share(after.top1)} |
 | top-5 | {_share(after.top5) if after.top5 else "not given for five classes or less"} |
 | calibration error | {after.ece:.3f}; {after.ece_at_temperature:.3f} at temperature {after.temperature:.2f} |

@@ -22,7 +22,7 @@ from service.commands.console import err, fail, out
 if TYPE_CHECKING:
     from model_store.training.trainer import Epoch
 
-TRAIN_EXTRA = {"torch", "matplotlib", "safetensors", "onnx", "onnx_ir", "onnxscript"}
+TRAIN_EXTRA = {"torch", "matplotlib", "safetensors"}
 PLAIN_EVERY = 50
 """Steps between lines where there is no terminal."""
 
@@ -126,14 +126,16 @@ def _progress() -> Iterator[Terminal]:
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
     try:
+        import model_store.training.run  # noqa: F401 - all that training needs
         from model_store.images import ImagesError
+        from model_store.trained import TrainedFileError
         from model_store.training.grow import GrowError
         from model_store.training.trainer import TrainingError
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in TRAIN_EXTRA:
             raise
-        fail("training needs more packages than serving: pip install 'effserve[train]'")
+        fail("training needs more packages than serving: pip install 'effserve[build,train]'")
     try:
         yield
-    except (ImagesError, GrowError, TrainingError, ValueError, OSError) as error:
+    except (ImagesError, GrowError, TrainedFileError, TrainingError, ValueError, OSError) as error:
         fail(" ".join(str(error).split()))

@@ -124,13 +124,45 @@ def test_another_run_s_folder_is_refused(shapes: Path, tmp_path: Path) -> None:
 
 
 def test_a_finished_run_is_not_run_again(shapes: Path, tmp_path: Path) -> None:
-    """Asking once more writes the same file."""
-    run(wish(shapes, tmp_path / "run"), Seen())
-    before = tensors_of(tmp_path / "run")
-    again = Seen()
+    """Asking once more leaves the file as it is, commit and device included."""
+    path = run(wish(shapes, tmp_path / "run"), Seen())
+    before, again = path.read_bytes(), Seen()
     run(wish(shapes, tmp_path / "run"), again)
     assert again.steps == []
-    assert all(np.array_equal(before[name], value) for name, value in tensors_of(tmp_path / "run").items())
+    assert path.read_bytes() == before
+
+
+def test_other_images_of_the_same_name_are_another_run(tmp_path: Path) -> None:
+    """Or a run would go on with what it has not seen, and say it had."""
+    run(wish(write_shapes(tmp_path / "shapes.zip", dict.fromkeys(SHAPES, 16)), tmp_path / "run"), Seen())
+    others = write_shapes(tmp_path / "shapes.zip", dict.fromkeys(SHAPES, 16), first=500)
+    with pytest.raises(TrainingError, match="another run"):
+        run(wish(others, tmp_path / "run"), Seen())
+
+
+def test_a_checkpoint_that_cannot_be_read_is_named(shapes: Path, tmp_path: Path) -> None:
+    """With what to do."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoint.pt").write_bytes(b"half a file")
+    with pytest.raises(TrainingError, match=r"checkpoint\.pt cannot be read.*delete it"):
+        run(wish(shapes, tmp_path / "run"), Seen())
+
+
+def test_a_run_that_diverges_keeps_its_last_sound_checkpoint(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends with a message instead of hours of nothing."""
+    monkeypatch.setattr("model_store.training.trainer.CHECKPOINT_EVERY_S", 0.0)
+    options = {"learning_rate": 1e30, "warm_up_epochs": 0.0}
+    with pytest.raises(TrainingError, match="diverged"):
+        run(wish(shapes, tmp_path / "run", options=options), Seen())
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_a_device_that_is_not_there_is_said(shapes: Path, tmp_path: Path) -> None:
+    """In one line, before anything is trained."""
+    with pytest.raises(TrainingError, match="device 'cuda:99' cannot be used"):
+        run(wish(shapes, tmp_path / "run", device="cuda:99"), Seen())
 
 
 def test_the_file_says_what_it_is(shapes: Path, tmp_path: Path) -> None:
@@ -142,7 +174,7 @@ def test_the_file_says_what_it_is(shapes: Path, tmp_path: Path) -> None:
     assert header.preprocessing.input_size_px == 64
     assert header.labels == "0\t\tdisc\n1\t\tsquare\n2\t\tstripes\n"
     assert header.recipe["epochs"] == 2
-    assert (header.data.name, header.data.images) == ("shapes.zip", 48)
+    assert (header.data.name, header.data.images) == ("shapes", 48)
 
 
 def test_metrics_are_lines_of_json(shapes: Path, tmp_path: Path) -> None:

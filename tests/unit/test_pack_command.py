@@ -116,8 +116,8 @@ def test_packing_measures_what_it_writes(tmp_path: Path, images: Path) -> None:
 
 def test_the_model_card_has_data_recipe_and_figures(tmp_path: Path, images: Path) -> None:
     """What a reader needs to judge the network."""
-    pack(trained_file(tmp_path), data=images, folder=tmp_path, dataset=None)
-    card = (tmp_path / "tiny.md").read_text()
+    pack(trained_file(tmp_path), data=images, folder=tmp_path / "packed", dataset=None)
+    card = (tmp_path / "packed" / "tiny.md").read_text()
     for fact in ("ten.zip", "epochs 3", "seed 1", "abc", "some: 20 images of 10 classes", "licence", "demonstration"):
         assert fact in card
 
@@ -127,3 +127,18 @@ def test_only_files_of_training_are_packed(tmp_path: Path, images: Path) -> None
     (tmp_path / "x.safetensors").write_bytes(b"nothing")
     with pytest.raises(CommandError, match=r"x\.safetensors is not a safetensors file"):
         pack(tmp_path / "x.safetensors", data=images, folder=tmp_path, dataset=None)
+
+
+def test_packing_does_not_replace_what_it_packs(tmp_path: Path, images: Path) -> None:
+    """The float32 weights would be gone."""
+    file = trained_file(tmp_path)
+    before = file.read_bytes()
+    with pytest.raises(CommandError, match="name another folder"):
+        pack(file, data=images, folder=tmp_path, dataset=None)
+    assert file.read_bytes() == before
+
+
+def test_a_packed_file_is_not_packed_again(tmp_path: Path, images: Path) -> None:
+    """Its card would call rounded weights float32."""
+    with pytest.raises(CommandError, match="packed already"):
+        pack(trained_file(tmp_path, packing="int8"), data=images, folder=tmp_path / "packed", dataset=None)
