@@ -139,6 +139,9 @@ def remarks(images: ImageSet) -> list[str]:
     if single:
         number = "1 class has" if len(single) == 1 else f"{len(single)} classes have"
         lines.append(f"{number} one image, too few to learn from: {', '.join(single[:5])}")
+    if images.unclassed:
+        shown = ", ".join(images.unclassed[:5])
+        lines.append(f"{len(images.unclassed)} images lie in no class folder and are left out: {shown}")
     if max(counts) > IMBALANCE * min(counts):
         lines.append(
             f"classes have {min(counts)} to {max(counts)} images; each is drawn as the root of its size, so that "

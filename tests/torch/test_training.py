@@ -241,6 +241,16 @@ def test_a_class_of_one_image_is_said(tmp_path: Path) -> None:
     assert any("1 class has one image, too few to learn from: stripes" in line for line in seen.remarks)
 
 
+def test_images_beside_the_class_folders_are_said(tmp_path: Path) -> None:
+    """Rather than dropped in silence."""
+    path = write_shapes(tmp_path / "shapes.zip", dict.fromkeys(SHAPES, 2))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("stray.jpg", b"")
+    assert any(
+        "1 images lie in no class folder and are left out: stray.jpg" in x for x in data.remarks(open_images(path))
+    )
+
+
 def test_balanced_classes_are_each_seen_once(shapes: Path) -> None:
     """An epoch is a permutation then."""
     images = open_images(shapes)
