@@ -180,11 +180,12 @@ def pack(
     dataset: Annotated[
         str | None, typer.Option(help="What the images are called; default: the name of --data.")
     ] = None,
+    note: Annotated[str, typer.Option(help="First paragraph of the model card: what the network is for.")] = "",
 ) -> None:
     """Make a trained file a quarter as large (8-bit weights), measure what that costs, and write its model card."""
     from service.commands import pack as packing
 
-    packing.pack(file, data=data, folder=out, dataset=dataset)
+    packing.pack(file, data=data, folder=out, dataset=dataset, note=note)
 
 
 @app.command()

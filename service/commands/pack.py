@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from model_store.trained import Trained
 
 
-def pack(file: Path, *, data: Path, folder: Path, dataset: str | None) -> None:
-    """Write `<variant>.safetensors` and `<variant>.md` into `folder`."""
+def pack(file: Path, *, data: Path, folder: Path, dataset: str | None, note: str = "") -> None:
+    """Write `<variant>.safetensors` and `<variant>.md`, which opens with `note`, into `folder`."""
     with one_line_build_errors(), one_line_evaluation_errors():
         from model_store import trained
 
@@ -33,7 +33,8 @@ def pack(file: Path, *, data: Path, folder: Path, dataset: str | None) -> None:
         final = small.model_copy(update={"accuracy": record.accuracy(after, report.dataset)})
         folder.mkdir(parents=True, exist_ok=True)
         trained.write(target, final, tensors)
-        target.with_suffix(".md").write_text(card(final, before, after, report, target.stat().st_size), "utf-8")
+        text = card(final, before, after, report, size_bytes=target.stat().st_size, note=note)
+        target.with_suffix(".md").write_text(text, "utf-8")
     loss = 100 * (before.top1.value - after.top1.value)
     out.print(f"{target}: top-1 {after.top1.value:.1%}, {loss:+.2f} points lost to packing", highlight=False)
 
@@ -56,14 +57,15 @@ def _measured(file: Path, header: "Trained", data: Path, dataset: str | None) ->
     return report.variants[0], report
 
 
-def card(header: "Trained", before: VariantResult, after: VariantResult, report: Report, size_bytes: int) -> str:
-    """The model card, in Markdown."""
+def card(
+    header: "Trained", before: VariantResult, after: VariantResult, report: Report, *, size_bytes: int, note: str
+) -> str:
+    """The model card, in Markdown. It says only what is known of any file; what only its maker knows is in `note`."""
     recipe = ", ".join(f"{name} {value}" for name, value in header.recipe.items() if value is not None)
     classes = ", ".join(line.split("\t")[2].split(",")[0] for line in header.labels.splitlines())
     return f"""# {header.spec.name}
 
-A demonstration model: it knows {len(header.labels.splitlines())} classes and makes mistakes. It is there so that a
-machine without network answers with words that mean something.
+{note or f"A classifier of {len(header.labels.splitlines())} classes."}
 
 | | |
 | --- | --- |
@@ -79,9 +81,6 @@ machine without network answers with words that mean something.
 | stored as | 8-bit integers with a scale per output channel, {size_bytes / 1e6:.1f} MB |
 | lost to that | {100 * (before.top1.value - after.top1.value):.2f} points of top-1 (float32: {before.top1.value:.2%}) |
 | licence | {header.licence} |
-
-The images are of ImageNet, whose terms of access are for research and education: judge for yourself what you use a
-network for that learned from them.
 
 Intervals are Wilson's, 95 %. The accuracy is of the weights in this file, through the path that serves them
 (`effserve pack`).

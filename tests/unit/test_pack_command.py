@@ -116,9 +116,9 @@ def test_packing_measures_what_it_writes(tmp_path: Path, images: Path) -> None:
 
 def test_the_model_card_has_data_recipe_and_figures(tmp_path: Path, images: Path) -> None:
     """What a reader needs to judge the network."""
-    pack(trained_file(tmp_path), data=images, folder=tmp_path / "packed", dataset=None)
+    pack(trained_file(tmp_path), data=images, folder=tmp_path / "packed", dataset=None, note="For shows.")
     card = (tmp_path / "packed" / "tiny.md").read_text()
-    for fact in ("ten.zip", "epochs 3", "seed 1", "abc", "some: 20 images of 10 classes", "licence", "demonstration"):
+    for fact in ("ten.zip", "epochs 3", "seed 1", "abc", "some: 20 images of 10 classes", "licence", "For shows."):
         assert fact in card
 
 
