@@ -2,11 +2,17 @@
 # Needs: Linux, CPython >= 3.11, make, a package registry. Nothing is installed outside this folder.
 
 PYTHON ?= python3
-STORE ?= .store
-# What `make run` serves: every plain level, and the G16 levels (Proxy Norm) that are quick to load.
+# What `make run` serves: the trained networks that come along. `make run WEIGHTS=untrained` serves every plain level,
+# and the G16 levels (Proxy Norm) that are quick to load, with seeded weights, and lets budgets choose them: real
+# latencies, meaningless predictions. VARIANTS names others.
+WEIGHTS ?= bundled
+UNTRAINED := .store-untrained
+ifeq ($(WEIGHTS),untrained)
+STORE ?= $(UNTRAINED)
 VARIANTS ?= b0 b1 b2 b3 b4 b5 b6 b7 b0-g16 b1-g16 b2-g16 b3-g16
 SERVE_FLAGS ?= --route-untrained
-# `make run` lets budgets choose untrained weights, because a fresh machine has no others; every answer says so.
+endif
+STORE ?= .store
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,21 +20,21 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 TORCH := .venv-torch
 SOURCES := service model_store tests proto docs benchmarks
 EMPTY :=
-BUILT := $(STORE)/.built-$(subst $(EMPTY) $(EMPTY),_,$(strip $(VARIANTS)))
+BUILT := $(STORE)/.built-$(subst $(EMPTY) $(EMPTY),_,$(strip $(notdir $(WEIGHTS)) $(VARIANTS)))
 
 .DEFAULT_GOAL := help
 
 .PHONY: help
 help: ## what can be made
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 .PHONY: run
 run: $(VENV)/run.stamp $(BUILT) ## environment, model store, server on HTTP 8000 and gRPC 9000
 	@exec $(BIN)/effserve serve --store $(STORE) $(SERVE_FLAGS)
 
 # One build for each list of variants and state of the builder; what is in the store already is kept.
-$(BUILT): $(wildcard model_store/*.py model_store/builder/*) | $(VENV)/run.stamp
-	@$(BIN)/effserve build $(VARIANTS) --store $(STORE)
+$(BUILT): $(wildcard model_store/*.py model_store/builder/* model_store/bundled/*.safetensors) | $(VENV)/run.stamp
+	@$(BIN)/effserve build $(VARIANTS) --weights $(WEIGHTS) --store $(STORE)
 	@touch $@
 
 .PHONY: test
@@ -74,6 +80,10 @@ torch: $(TORCH)/stamp ## tests of training and of timm's export (needs torch, 1.
 parity: $(TORCH)/stamp ## the same weights in timm and here give the same logits (needs torch)
 	$(TORCH)/bin/python -m model_store.builder.parity
 
+.PHONY: g16
+g16: $(TORCH)/stamp ## G16 beside EfficientNet: make g16 DATA=train.zip VAL=val.zip (needs torch; hours)
+	$(TORCH)/bin/python -m benchmarks.g16 --data $(DATA) --val $(VAL)
+
 # Two calls: --require-hashes holds for a whole call, and torch's local builds have no published hash.
 .PHONY: torch-install
 torch-install: $(TORCH)/stamp ## an environment with torch, for `.venv-torch/bin/effserve train`
@@ -86,7 +96,8 @@ $(TORCH)/stamp: requirements/run.txt requirements/torch.txt pyproject.toml
 
 .PHONY: bench
 bench: $(VENV)/dev.stamp ## the figures of the README, on this machine
-	$(BIN)/python -m benchmarks.figures --store $(STORE)
+	$(BIN)/effserve build --store $(UNTRAINED)
+	$(BIN)/python -m benchmarks.figures --store $(UNTRAINED)
 
 .PHONY: lock
 lock: ## write requirements/*.txt anew from pyproject.toml
@@ -99,7 +110,7 @@ LOCK := --quiet --universal --generate-hashes --python-version 3.11 --no-annotat
 
 .PHONY: clean
 clean: ## remove everything that was made
-	rm -rf $(VENV) $(TORCH) .venv-lock $(STORE) .*_cache .coverage .hypothesis
+	rm -rf $(VENV) $(TORCH) .venv-lock .store $(UNTRAINED) .*_cache .coverage .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "effserve needs CPython >= 3.11, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12")'

@@ -2,9 +2,13 @@
 
 Settings, metrics and errors are tables in the code, and each is described there once. These pages are made from them,
 so that they cannot disagree. Defaults that depend on the machine are shown as their description states them.
+
+Pages about measurements are written by hand, but for their tables, which are made from the file of results that a
+marker names: `<!-- figures of benchmarks/results/FILE.json: TITLE, TITLE -->` up to `<!-- end of figures -->`.
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
@@ -12,6 +16,9 @@ from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
+from benchmarks.g16 import page as g16
+from benchmarks.g16 import study as g16_study
+from benchmarks.report import Table
 from service import settings
 from service.core.errors import ErrorKind
 from service.core.values import AccuracySource, Reason
@@ -120,13 +127,45 @@ PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors_page,
 }
 
+WITH_FIGURES = ("g16.md",)
+"""Pages with tables from a file of results, where they are there."""
+FIGURES = re.compile(
+    r"(?P<begin><!-- figures of (?P<file>\S+): (?P<titles>[^>]+) -->\n).*?(?P<end><!-- end of figures -->)", re.DOTALL
+)
+
+
+def page_with_figures(text: str, root: Path) -> str:
+    """The page with the tables that its markers name made anew. Raises `ValueError`, `OSError`."""
+    page, made = FIGURES.subn(lambda found: f"{found['begin']}\n{_figures(found, root)}{found['end']}", text)
+    if made == 0 or made != text.count("<!-- figures of "):
+        raise ValueError("a page of figures has no marker, or one that is not as docs/generate.py describes it")
+    return page
+
+
+def _figures(found: re.Match[str], root: Path) -> str:
+    tables = {table.title: table for table in g16.tables(g16_study.read(root / found["file"]))}
+    titles = [title.strip() for title in found["titles"].split(",")]
+    if unknown := set(titles) - set(tables):
+        raise ValueError(f"no tables {', '.join(sorted(unknown))} in {found['file']}; there are {', '.join(tables)}")
+    return "".join(_markdown(tables[title]) for title in titles)
+
+
+def _markdown(table: Table) -> str:
+    rows = (tuple(row) for row in table.rows)
+    note = f"{table.note}\n\n" if table.note else ""
+    return f"{_table(tuple(table.headings), rows)}\n{note}"
+
 
 def main(arguments: list[str] | None = None, folder: Path = FOLDER) -> int:
     """Write the pages, or compare them; the exit status."""
     parser = argparse.ArgumentParser(description="Write the pages that are made from the code.")
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 when a page is out of date")
     checking = parser.parse_args(arguments).check
-    wanted = {name: page() for name, page in PAGES.items()}
+    wanted = {name: page() for name, page in PAGES.items()} | {
+        name: page_with_figures((folder / name).read_text(encoding="utf-8"), folder.parent)
+        for name in WITH_FIGURES
+        if (folder / name).is_file()
+    }
     stale = differing(wanted, folder)
     if checking:
         if stale:

@@ -59,6 +59,12 @@ class ImageSet:
             # Damaged data, an archive that was cut short, a password or an unknown method, a member that is gone.
             raise zipfile.BadZipFile(f"cannot be read from the archive: {error}") from error
 
+    @property
+    def name(self) -> str:
+        """Of the folder, or of the ZIP without its ending."""
+        path = self.path.absolute()
+        return path.name if path.is_dir() else path.stem
+
     def counts(self) -> list[int]:
         """Images of each class."""
         found = Counter(sample.label for sample in self.samples)

@@ -18,6 +18,7 @@ from model_store.builder.adapt import Fit
 from model_store.builder.count import Counts
 from model_store.builder.fitting import Told
 from model_store.builder.foreign import Array, Foreign, ImportRefused, opened, ran, read
+from model_store.builder.recipes import Labels
 from model_store.builder.trial import served_graph
 from model_store.manifest import Accuracy, ImportedArchitecture, Preprocessing, Weights, WeightsKind
 
@@ -64,7 +65,7 @@ def add(origin: Origin, wishes: Wishes, folder: Path) -> store.Stored:
     Raises `ImportRefused` with the reason why it cannot be one, `BuildError` (name, labels), `OSError` (disk).
     """
     store.check_name(wishes.name)
-    labels = store.Labels.read(wishes.labels)
+    labels = Labels.read(wishes.labels)
     fit = fitting.fit(origin.model, wishes.told, classes=labels.classes, labels=wishes.labels.name)
     draft = store.Draft(
         name=wishes.name,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from model_store.builder import build, tags
 from model_store.builder.hub import Hub, HubError, NoAnswer, fetch_file
-from model_store.builder.store import Labels, Recipe, Stored, add, default_labels
+from model_store.builder.recipes import Labels, Recipe, default_labels
+from model_store.builder.store import Stored, add
 from model_store.builder.tags import Tag
 from model_store.builder.weights import LoadedWeights, from_safetensors
 from model_store.manifest import WeightsKind

@@ -29,7 +29,7 @@ from model_store.builder.foreign import ImportRefused
 from model_store.builder.hub import Hub, HubError, NoAnswer, fetch_file
 from model_store.builder.imported import Origin, Wishes
 from model_store.builder.randomised import relative_difference
-from model_store.builder.store import UNTRAINED_LICENCE
+from model_store.builder.recipes import UNTRAINED_LICENCE
 from model_store.manifest import Accuracy, AccuracySource, Weights, WeightsKind, sha256_of
 
 TOLERANCE = 1e-4

@@ -7,11 +7,14 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from model_store.training.trainer import Epoch
+from model_store.training.job import Epoch
 
 
 def draw(history: Sequence[Epoch], title: str, path: Path) -> None:
-    """Loss and, where there are validation images, top-1 and top-5 over epochs; a mark where a phase begins."""
+    """Loss and, where there are validation images, top-1 and top-5 over epochs; a mark where a phase begins.
+
+    The file appears in one step.
+    """
     figure = Figure(figsize=(7.5, 4.2), dpi=130, layout="constrained")
     loss_axes = figure.subplots()
     epochs = [line.epoch for line in history]
@@ -25,7 +28,9 @@ def draw(history: Sequence[Epoch], title: str, path: Path) -> None:
             loss_axes.axvline(line.epoch - 0.5, color="grey", linewidth=0.8, linestyle=":")
             label = f" {line.phase}, {line.size_px} px"
             loss_axes.annotate(label, (line.epoch - 0.5, 0.02), xycoords=("data", "axes fraction"), rotation=90, size=7)
-    figure.savefig(path)
+    temporary = path.with_name(path.name + ".tmp")
+    figure.savefig(temporary, format=path.suffix.removeprefix("."))
+    temporary.replace(path)
 
 
 def _draw_accuracy(loss_axes: Axes, history: Sequence[Epoch]) -> None:

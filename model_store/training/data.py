@@ -4,7 +4,6 @@ So a run that was killed goes on exactly as it would have, whatever worker proce
 cannot be decoded are left out of their batch and named once.
 """
 
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from model_store import pictures
 from model_store.images import ImageSet
 from model_store.training.augment import centre_crop, rand_augment, random_crop
 from model_store.training.recipe import Phase, Recipe, phase_at
@@ -151,12 +151,15 @@ def remarks(images: ImageSet) -> list[str]:
 
 
 def decode(images: ImageSet, index: int) -> Image.Image | None:
-    """The image in RGB, upright; None when it cannot be decoded. Raises `OSError` when it cannot be read."""
+    """The image in RGB, upright, as the service sees it; None when it cannot be decoded.
+
+    Raises `OSError` when it cannot be read.
+    """
     content = images.read(images.samples[index])
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            upright = ImageOps.exif_transpose(picture)
-            return upright.convert("RGB")
+        return pictures.picture(content)
+    except MemoryError:
+        raise
     except Exception:
         # Decoders raise whatever they stumble over; the file is named by the caller and left out.
         return None

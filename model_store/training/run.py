@@ -17,11 +17,12 @@ from model_store.builder.weights import IGNORED
 from model_store.images import ImageSet, open_images
 from model_store.manifest import Preprocessing, sha256_of
 from model_store.trained import Trained, TrainingData, digest, write
-from model_store.training import curve
 from model_store.training import recipe as recipes
 from model_store.training.grow import grown
+from model_store.training.job import Job, Progress, TrainingError
+from model_store.training.learner import MEAN, STD
 from model_store.training.recipe import Recipe
-from model_store.training.trainer import MEAN, STD, WEIGHTS, Job, Outcome, Progress, TrainingError, train
+from model_store.training.trainer import WEIGHTS, train
 from model_store.words import words_of
 
 LICENCE = "Apache-2.0"
@@ -57,7 +58,6 @@ def run(wish: Wish, progress: Progress) -> Path:
         return path
     seconds = sum(line.seconds for line in outcome.history)
     tensors = {n: v.cpu().contiguous().numpy() for n, v in outcome.state.items() if not n.endswith(IGNORED)}
-    draw(job, outcome)
     write(path, said.model_copy(update={"hours": round(seconds / 3600, 2)}), tensors)
     return path
 
@@ -88,10 +88,10 @@ def header(job: Job) -> Trained:
     return Trained(
         spec=job.spec,
         preprocessing=Preprocessing(input_size_px=job.recipe.size_px, crop_pct=job.recipe.crop_pct, mean=MEAN, std=STD),
-        labels_name=f"{_name(job.images)}-{len(job.images.classes)}",
+        labels_name=f"{job.images.name}-{len(job.images.classes)}",
         labels=labels_text(job.images.classes),
         recipe=job.recipe.model_dump(),
-        data=TrainingData(name=_name(job.images), images=len(job.images.samples), sha256=job.data_sha256),
+        data=TrainingData(name=job.images.name, images=len(job.images.samples), sha256=job.data_sha256),
         commit=_commit(),
         made_with=f"torch {torch.__version__}, {_device_name(job.device)}",
         hours=0,
@@ -104,13 +104,6 @@ def labels_text(classes: tuple[str, ...]) -> str:
     known = words_of()
     rows = [(name, known[name]) if name in known else ("", name.replace("_", " ")) for name in classes]
     return "".join(f"{index}\t{wnid}\t{words}\n" for index, (wnid, words) in enumerate(rows))
-
-
-def draw(job: Job, outcome: Outcome) -> None:
-    """The learning curve beside the weights."""
-    if outcome.history:
-        title = f"{job.spec.name} on {_name(job.images)}: {len(job.images.samples):,} images"
-        curve.draw(outcome.history, title, job.folder / "curve.png")
 
 
 def _recipe(wish: Wish) -> Recipe:
@@ -140,12 +133,6 @@ def _aligned(validation: ImageSet, images: ImageSet) -> ImageSet:
     index = {name: at for at, name in enumerate(images.classes)}
     samples = tuple(replace(s, label=index[validation.classes[s.label]]) for s in validation.samples)
     return ImageSet(validation.path, images.classes, samples)
-
-
-def _name(images: ImageSet) -> str:
-    """Of the folder, or of the ZIP without its ending."""
-    path = images.path.absolute()
-    return path.name if path.is_dir() else path.stem
 
 
 def _device(asked: str | None) -> str:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from service.commands.console import PlainSteps, Steps, fail, out, print_json, print_table, progress
 
 if TYPE_CHECKING:
+    from model_store.builder.recipes import Recipe
     from model_store.builder.spec import Padding, Spec
-    from model_store.builder.store import Recipe, Stored
+    from model_store.builder.store import Stored
     from model_store.manifest import Accuracy
     from model_store.trained import Trained
 
@@ -128,7 +129,7 @@ def _recipes(
     if files:
         if custom.asked or labels is not None or source.told:
             fail("files of `effserve train` say themselves what they are; give no more than --weights and --store")
-        from model_store.builder.store import from_trained
+        from model_store.builder.recipes import from_trained
 
         return [(header.spec.name, partial(from_trained, path, header)) for path, header in files]
     specs = _specs(variants, custom)
@@ -208,7 +209,7 @@ def _facts(source: Source) -> dict[str, str | None]:
 
 def _recipe(spec: "Spec", source: Source, labels: Path | None) -> "Recipe":
     from model_store.builder import pull as puller
-    from model_store.builder.store import default_labels, from_file, untrained
+    from model_store.builder.recipes import default_labels, from_file, untrained
 
     labels = labels or default_labels()
     if source.weights == UNTRAINED:

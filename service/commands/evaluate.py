@@ -73,17 +73,12 @@ def measure(asked: Asked) -> tuple[Plan, Runs, Report]:
     made = make_report(
         plan,
         runs,
-        dataset=asked.dataset or _name(asked.data),
+        dataset=asked.dataset or plan.images.name,
         limit=asked.limit,
         threads=threads,
         runtime=runtime_fingerprint(SessionOptions(chosen.lanes.provider), threads),
     )
     return plan, runs, made
-
-
-def _name(data: Path) -> str:
-    """Of the folder, or of the ZIP without its ending."""
-    return data.absolute().name if data.is_dir() else data.stem
 
 
 def _check(wanted: Wanted) -> None:

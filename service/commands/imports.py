@@ -149,8 +149,8 @@ def _options(values: dict[str, Any]) -> dict[str, Any]:
 def _prepared(asked: Asked, steps: Steps) -> "tuple[Origin, Wishes]":
     """The network, and what it is to become."""
     from model_store.builder.imported import Wishes, from_file
+    from model_store.builder.recipes import default_labels
     from model_store.builder.spec import known_names
-    from model_store.builder.store import default_labels
 
     labels = asked.labels or default_labels()
     if asked.name in known_names():

@@ -49,7 +49,8 @@ def _check(file: Path, header: "Trained", target: Path) -> None:
 
 def _measured(file: Path, header: "Trained", data: Path, dataset: str | None) -> tuple[VariantResult, Report]:
     """Accuracy through the path that serves."""
-    from model_store.builder.store import add, from_trained
+    from model_store.builder.recipes import from_trained
+    from model_store.builder.store import add
 
     with tempfile.TemporaryDirectory() as folder:
         add(from_trained(file, header), Path(folder))

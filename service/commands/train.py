@@ -20,7 +20,7 @@ from rich.progress import (
 from service.commands.console import err, fail, out
 
 if TYPE_CHECKING:
-    from model_store.training.trainer import Epoch
+    from model_store.training.job import Epoch
 
 TRAIN_EXTRA = {"torch", "matplotlib", "safetensors"}
 PLAIN_EVERY = 50
@@ -49,7 +49,7 @@ def train(run: Run, settings: Sequence[str]) -> None:
         from model_store.training.run import run as train_to_the_end
 
         folder = run.folder or Path(".training") / run.variant
-        options = {name: value for name, value in run.options.items() if value is not None} | _parsed(settings)
+        options = {name: value for name, value in run.options.items() if value is not None} | parsed(settings)
         wish = Wish(
             spec=resolve(run.variant),
             data=run.data,
@@ -65,7 +65,7 @@ def train(run: Run, settings: Sequence[str]) -> None:
     out.print(f"into a store: effserve build --weights {path}", style="dim", highlight=False, markup=False)
 
 
-def _parsed(settings: Sequence[str]) -> dict[str, Any]:
+def parsed(settings: Sequence[str]) -> dict[str, Any]:
     """`name=value` pairs; values as JSON where they are, else as text."""
     result: dict[str, Any] = {}
     for setting in settings:
@@ -87,7 +87,7 @@ class Terminal:
         self._task: TaskID | None = None
 
     def step(self, done: int, total: int, epoch: int, loss: float) -> None:
-        """See `trainer.Progress`."""
+        """See `job.Progress`."""
         text = f"epoch {epoch + 1}, loss {loss:.3f}"
         if self._bar is None:
             if done % PLAIN_EVERY == 0:
@@ -98,7 +98,7 @@ class Terminal:
         self._bar.update(self._task, completed=done, description=text)
 
     def epoch(self, epoch: "Epoch") -> None:
-        """See `trainer.Progress`."""
+        """See `job.Progress`."""
         judged = "" if epoch.top1 is None else f", top-1 {epoch.top1:.1%}, top-5 {epoch.top5:.1%}"
         self._line(
             f"epoch {epoch.epoch} ({epoch.phase}, {epoch.size_px} px): loss {epoch.loss:.3f}{judged}, "
@@ -106,7 +106,7 @@ class Terminal:
         )
 
     def remark(self, text: str) -> None:
-        """See `trainer.Progress`."""
+        """See `job.Progress`."""
         self._line(text)
 
     def _line(self, text: str) -> None:
@@ -130,7 +130,7 @@ def _one_line_errors() -> Iterator[None]:
         from model_store.images import ImagesError
         from model_store.trained import TrainedFileError
         from model_store.training.grow import GrowError
-        from model_store.training.trainer import TrainingError
+        from model_store.training.job import TrainingError
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in TRAIN_EXTRA:
             raise

@@ -1,12 +1,12 @@
-"""Image bytes → header, and image bytes → the pixels a graph wants. The only module that uses an image library.
+"""Image bytes → header, and image bytes → the pixels a graph wants. The service's one module with an image library.
 
 The transform is timm's evaluation transform: the shorter edge is resized to floor(size / crop_pct) with antialiased
 bicubic, then the centre is cropped. Only the crop is ever resized (`box=`), which gives the same pixels (but for
 rounding: Pillow takes the box in single precision) and keeps a 20,000 × 1 image from becoming a 5-million-pixel-wide
 one. JPEGs are decoded at a reduced DCT scale when that still leaves twice the pixels the resize needs.
 
-What is done to images that are not plain RGB: EXIF orientation is applied; 16-bit samples are scaled, not clipped;
-transparency is laid over white, as a page would show it; CMYK is converted; of an animation the first frame counts.
+What is done to images that are turned or not plain RGB is written in `model_store.pictures`, where training reads it
+too. The service needs the parts rather than the whole, because it decodes at a reduced scale.
 """
 
 import io
@@ -16,16 +16,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError
-from PIL.Image import Resampling, Transpose
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL.Image import Resampling
 
+from model_store import pictures
 from model_store.manifest import Preprocessing
+from model_store.pictures import Orientation, orientation, to_rgb
 from service.core.errors import EffserveError, ErrorKind
 from service.core.values import ImageHeader
 from service.pipeline.segments import check_pieces
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
-"""What is read. More formats mean more decoders exposed to hostile input; these five are what the web sends."""
+FORMATS = pictures.FORMATS
+"""What is read."""
 
 DRAFT_MARGIN = 2.0
 """A JPEG may be decoded at a reduced scale that leaves this many times the resize target on the shorter edge.
@@ -85,9 +87,9 @@ def decode(body: bytes, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
     with _open(body) as opened:
         try:
             full_size, scale = opened.size, _draft(opened, preprocessing)
-            orientation = _orientation(_loaded(opened))
-            upright = opened if orientation is None else opened.transpose(orientation.turn)
-            resized = _resize(_to_rgb(upright), _frame(full_size, scale, orientation), preprocessing)
+            held = orientation(_loaded(opened))
+            upright = opened if held is None else opened.transpose(held.turn)
+            resized = _resize(to_rgb(upright), _frame(full_size, scale, held), preprocessing)
         except MemoryError:
             raise
         except Exception as error:
@@ -202,74 +204,18 @@ class _Frame:
     """The edges with the pixel that is filled in part: right and bottom as stored, elsewhere once turned."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Orientation:
-    """How a camera was held."""
-
-    turn: Transpose
-    """What puts the picture upright."""
-    swapped: bool
-    """Width and height change places."""
-    left: bool
-    """The right or bottom edge as stored ends up on the left."""
-    top: bool
-    """The right or bottom edge as stored ends up on top."""
-
-
-_ORIENTATIONS = {
-    2: _Orientation(Transpose.FLIP_LEFT_RIGHT, swapped=False, left=True, top=False),
-    3: _Orientation(Transpose.ROTATE_180, swapped=False, left=True, top=True),
-    4: _Orientation(Transpose.FLIP_TOP_BOTTOM, swapped=False, left=False, top=True),
-    5: _Orientation(Transpose.TRANSPOSE, swapped=True, left=False, top=False),
-    6: _Orientation(Transpose.ROTATE_270, swapped=True, left=True, top=False),
-    7: _Orientation(Transpose.TRANSVERSE, swapped=True, left=True, top=True),
-    8: _Orientation(Transpose.ROTATE_90, swapped=True, left=False, top=True),
-}
-"""By the value of the EXIF tag."""
-
-
-def _orientation(stored: Image.Image) -> _Orientation | None:
-    """None for upright. Pillow's own `exif_transpose` writes all tags anew, and fails on odd ones among them."""
-    try:
-        value = stored.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:
-        # Tags that cannot be read cost the orientation, not the picture.
-        return None
-    return _ORIENTATIONS.get(value) if isinstance(value, int) else None
-
-
-def _frame(full_size: tuple[int, int], scale: float, orientation: _Orientation | None) -> _Frame:
+def _frame(full_size: tuple[int, int], scale: float, held: Orientation | None) -> _Frame:
     width_px, height_px = full_size
-    if orientation is None:
+    if held is None:
         return _Frame(width_px, height_px, scale, remainder_left=False, remainder_top=False)
-    if orientation.swapped:
+    if held.swapped:
         width_px, height_px = height_px, width_px
-    return _Frame(width_px, height_px, scale, orientation.left, orientation.top)
+    return _Frame(width_px, height_px, scale, held.left, held.top)
 
 
 def _loaded(opened: Image.Image) -> Image.Image:
     opened.load()
     return opened
-
-
-def _to_rgb(source: Image.Image) -> Image.Image:
-    if source.mode == "RGB" and "transparency" not in source.info:
-        return source
-    if source.mode.startswith("I") or source.mode == "F":
-        return _scaled_down(source).convert("RGB")
-    if source.has_transparency_data:
-        return _over_white(source.convert("RGBA"))
-    return source.convert("RGB")
-
-
-def _scaled_down(source: Image.Image) -> Image.Image:
-    """16-bit grey to 8 bits by scaling: Pillow's own conversion clips everything above 255 to white."""
-    return Image.fromarray((np.clip(np.asarray(source, dtype=np.float32) / 257, 0, 255) + 0.5).astype(np.uint8))
-
-
-def _over_white(source: Image.Image) -> Image.Image:
-    white = Image.new("RGBA", source.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, source).convert("RGB")
 
 
 def _resize(source: Image.Image, frame: _Frame, preprocessing: Preprocessing) -> Image.Image:

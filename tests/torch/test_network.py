@@ -13,8 +13,8 @@ from model_store.builder import build  # noqa: E402
 from model_store.builder.randomised import random_state, relative_difference  # noqa: E402
 from model_store.builder.spec import Spec, custom, resolve  # noqa: E402
 from model_store.builder.weights import Tensors  # noqa: E402
+from model_store.training.learner import normalised  # noqa: E402
 from model_store.training.network import EfficientNet  # noqa: E402
-from model_store.training.trainer import normalised  # noqa: E402
 
 CLASSES = 12
 TOLERANCE = 1e-4

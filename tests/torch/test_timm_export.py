@@ -24,7 +24,8 @@ from model_store.builder import timm_export
 from model_store.builder.foreign import ImportRefused
 from model_store.builder.hub import Hub
 from model_store.builder.imported import add
-from model_store.builder.store import Stored, default_labels
+from model_store.builder.recipes import default_labels
+from model_store.builder.store import Stored
 from model_store.builder.timm_export import PUBLISHED, Asked, prepared, timm_package
 from model_store.manifest import Accuracy, AccuracySource, WeightsKind
 from service.pipeline.image import decode

@@ -18,10 +18,12 @@ from model_store.images import open_images  # noqa: E402
 from model_store.trained import read_header, read_tensors  # noqa: E402
 from model_store.training import data  # noqa: E402
 from model_store.training.grow import GrowError, widened  # noqa: E402
+from model_store.training.job import Epoch, TrainingError  # noqa: E402
+from model_store.training.learner import normalised  # noqa: E402
 from model_store.training.network import EfficientNet  # noqa: E402
 from model_store.training.recipe import Phase  # noqa: E402
 from model_store.training.run import Wish, job_of, run  # noqa: E402
-from model_store.training.trainer import Epoch, Trainer, TrainingError, normalised  # noqa: E402
+from model_store.training.trainer import Meter, Trainer  # noqa: E402
 from tests.torch.images import SHAPES, write_shapes  # noqa: E402
 
 SMALL = custom("small", width=0.25, depth=0.3, resolution=64)
@@ -108,6 +110,62 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
     assert all(np.allclose(whole[name], cut[name], atol=1e-5) for name in whole)
 
 
+def test_a_resumed_epoch_is_reported_whole(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its loss is the mean over all of its steps, and its images and time those before the kill as well."""
+    monkeypatch.setattr("model_store.training.trainer.CHECKPOINT_EVERY_S", 0.0)
+    whole, resumed = Seen(), Seen()
+    run(wish(shapes, tmp_path / "whole"), whole)
+    with pytest.raises(KeyboardInterrupt):
+        run(wish(shapes, tmp_path / "cut"), Seen(stop_at=5))
+    kept = torch.load(tmp_path / "cut" / "checkpoint.pt", weights_only=True)["meter"]
+    run(wish(shapes, tmp_path / "cut"), resumed)
+    first = resumed.epochs[0]
+    assert first.loss == pytest.approx(whole.epochs[0].loss, abs=1e-4)
+    assert (len(kept["losses"]), kept["images"]) == (4, 32)
+    assert first.seconds > kept["seconds"]
+    # Of the 48 images of the epoch; without the 32 of before it would be a third of that.
+    assert first.images_per_s * first.seconds == pytest.approx(48, rel=0.1)
+
+
+def test_the_time_between_a_kill_and_going_on_does_not_count() -> None:
+    """A run that was stopped for a night was not slow."""
+    before = Meter()
+    before.add(torch.tensor(2.0), 8)
+    kept = {**before.kept(), "seconds": 4.0}
+    after = Meter(**kept)
+    after.add(torch.tensor(4.0), 8)
+    loss, speed = after.end()
+    assert loss == 3.0
+    assert speed == pytest.approx(16 / 4, rel=0.05)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_taken_up(
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has no meter: the epoch's figures then begin where the run goes on."""
+    monkeypatch.setattr("model_store.training.trainer.CHECKPOINT_EVERY_S", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        run(wish(shapes, tmp_path / "run"), Seen(stop_at=5))
+    path = tmp_path / "run" / "checkpoint.pt"
+    kept = torch.load(path, weights_only=True)
+    del kept["meter"]
+    torch.save(kept, path)
+    resumed = Seen()
+    run(wish(shapes, tmp_path / "run"), resumed)
+    assert resumed.steps[0] == 5
+    assert len(resumed.epochs) == 3
+
+
+def test_the_curve_is_drawn_after_each_epoch(shapes: Path, tmp_path: Path) -> None:
+    """A run that goes on for hours can be looked at before its end."""
+    with pytest.raises(KeyboardInterrupt):
+        run(wish(shapes, tmp_path / "run"), Seen(stop_at=8))
+    first = (tmp_path / "run" / "curve.png").read_bytes()
+    assert first.startswith(b"\x89PNG")
+    run(wish(shapes, tmp_path / "run"), Seen())
+    assert (tmp_path / "run" / "curve.png").read_bytes() != first
+
+
 def test_workers_change_nothing(shapes: Path, tmp_path: Path) -> None:
     """Images are drawn from seed, epoch and index, not from whoever prepares them."""
     for workers in (0, 2):
@@ -191,15 +249,15 @@ def test_fine_tuning_changes_the_last_layers_alone(shapes: Path, tmp_path: Path)
     """What comes before them stays as the training left it, batch statistics included."""
     job = job_of(wish(shapes, tmp_path / "run"))
     trainer, before = Trainer(job, Seen()), {}
-    enter = trainer._enter
+    enter, network = trainer.learner.enter, trainer.learner.network
 
     def entering(phase: Phase) -> None:
         enter(phase)
-        before.update({name: value.clone() for name, value in trainer._network.state_dict().items()})
+        before.update({name: value.clone() for name, value in network.state_dict().items()})
 
-    trainer._enter = entering  # type: ignore[method-assign]
+    trainer.learner.enter = entering  # type: ignore[method-assign]
     trainer.run()
-    changed = {name for name, value in trainer._network.state_dict().items() if not torch.equal(value, before[name])}
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
     assert changed
     assert all(name.startswith(("blocks.6.", "conv_head.", "bn2.", "classifier.")) for name in changed)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from model_store.builder.store import default_labels
+from model_store.builder.recipes import default_labels
 from service.evaluation.classes import identity, known
 from service.pipeline.response import Label
 from service.pipeline.store import read_labels

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from model_store.builder import build
+from model_store.builder.recipes import Recipe, untrained
 from model_store.builder.spec import Spec, custom
-from model_store.builder.store import Recipe, untrained
 from model_store.builder.weights import Shapes
 
 CLASSES = 4

@@ -13,16 +13,9 @@ from safetensors.numpy import save_file
 from model_store import manifest as manifests
 from model_store.builder import build
 from model_store.builder.build import BuildError
+from model_store.builder.recipes import Labels, Recipe, default_labels, from_file, paper_preprocessing
 from model_store.builder.spec import resolve
-from model_store.builder.store import (
-    Labels,
-    Recipe,
-    add,
-    built_with,
-    default_labels,
-    from_file,
-    paper_preprocessing,
-)
+from model_store.builder.store import add, built_with
 from model_store.builder.weights import LoadedWeights
 from model_store.manifest import Accuracy, AccuracySource, WeightsKind, sha256_of
 from service.pipeline.store import scan
