@@ -31,6 +31,7 @@ class Reply:
     queue_ms: float
     decode_ms: float
     inference_ms: float
+    hold_ms: float
     respond_ms: float
     total_ms: float
     met: bool

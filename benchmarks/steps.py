@@ -14,6 +14,7 @@ from typing import TextIO
 from PIL import Image
 
 from model_store.manifest import Preprocessing
+from service.core.catalogue import Catalogue
 from service.core.events import RequestAnswered, VariantLoaded
 from service.core.latency import Calibration, DecodeCost, LatencyModel
 from service.core.messages import Answer, Prediction
@@ -81,18 +82,17 @@ def _submit(waiting: int) -> Step:
     def once() -> None:
         number = next(numbers)
         scheduler.submit(0.0, _job(number))
-        if not scheduler.cancel(number):
-            raise RuntimeError("the job did not wait")
+        scheduler.cancel(0.0, number)
 
     return once
 
 
 def _policy() -> BudgetPolicy:
-    return BudgetPolicy(FAMILY, backlog_limit_s=1e6)
+    return BudgetPolicy(Catalogue(FAMILY), backlog_limit_s=1e6)
 
 
 def _latency() -> LatencyModel:
-    return LatencyModel(Calibration(TIMES_S, {"JPEG": DecodeCost(DECODE_S, 0.0)}, (1.0,) * 600))
+    return LatencyModel(Calibration(TIMES_S, {"JPEG": DecodeCost(DECODE_S, 0.0)}, (1.0,) * 600, terminate_s=0.003))
 
 
 def _job(number: int, budget_s: float = BUDGET_S) -> Job:
@@ -105,7 +105,7 @@ def _jobs(count: int) -> list[Job]:
 
 
 def _running(lane: int) -> Running:
-    return Running(lane, _job(10_000), FAMILY[0], 0.0, 0.02)
+    return Running(lane, _job(10_000), FAMILY[0], 0.0, 0.02, 0.02)
 
 
 def _conversions() -> Steps:

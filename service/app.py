@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import uvloop
 
+from service.core.catalogue import Catalogue
 from service.core.events import Fanout, LifecycleChanged, Observer
 from service.core.latency import Calibration, LatencyModel
 from service.core.policy import BudgetPolicy
@@ -80,10 +81,15 @@ class Prepared:
     lanes: int
 
 
+def layout(settings: Settings) -> tuple[SessionOptions, int]:
+    """How runs are made, and how many at a time."""
+    options = SessionOptions(settings.lanes.provider, settings.lanes.threads)
+    return options, settings.lanes.count or max(usable_cores() // settings.lanes.threads, 1)
+
+
 def prepare(settings: Settings, observer: Observer, announce: Announce = lambda _: None) -> Prepared:
     """Load and measure what the store holds. Raises `StartupError`."""
-    options = SessionOptions(settings.lanes.provider, settings.lanes.threads)
-    lanes = settings.lanes.count or max(usable_cores() // settings.lanes.threads, 1)
+    options, lanes = layout(settings)
     loaded = load(settings.store.dir, options, lanes, observer, announce)
     policy = _policy(settings, loaded)
     calibration = measure(
@@ -99,14 +105,15 @@ def prepare(settings: Settings, observer: Observer, announce: Announce = lambda 
 
 def _policy(settings: Settings, loaded: Loaded) -> BudgetPolicy:
     routing = settings.routing
+    catalogue = Catalogue(tuple(entry.variant() for entry in loaded.entries.values()), routing.route_untrained)
     policy = BudgetPolicy(
-        tuple(entry.variant() for entry in loaded.entries.values()),
-        route_untrained=routing.route_untrained,
+        catalogue,
         utilisation=routing.utilisation,
         arrival_reserve=routing.arrival_reserve,
         backlog_limit_s=settings.limits.backlog_ms / 1e3,
+        terminates=routing.terminate_upgrades,
     )
-    if not policy.routed():
+    if not catalogue.routed():
         raise StartupError(
             "no variant in the store has weights of known accuracy, so no budget can be answered; fetch some with "
             "`effserve pull`, or pass --route-untrained to plan capacity with meaningless predictions"
@@ -145,7 +152,7 @@ def compose(settings: Settings, prepared: Prepared, observer: Observer, clock: C
     dataplane = Dataplane(
         entries=prepared.loaded.entries,
         refused=prepared.loaded.refused,
-        policy=prepared.policy,
+        catalogue=prepared.policy.catalogue,
         scheduler=scheduler,
         lanes=lanes,
         observer=observer,
@@ -156,7 +163,8 @@ def compose(settings: Settings, prepared: Prepared, observer: Observer, clock: C
 
 
 def _edges(settings: Settings, dataplane: Dataplane, scrape: Scrape, clock: Clock) -> tuple[HttpServer, GrpcServer]:
-    defaults = Defaults(settings.routing.default_budget_ms, settings.routing.default_mode)
+    routing = settings.routing
+    defaults = Defaults(routing.default_budget_ms, routing.default_mode, routing.policy)
     image_bytes = settings.limits.image_bytes
     limits = Limits(image_bytes, settings.limits.uploads_bytes, settings.http.upload_timeout_s)
     app = create_http_app(dataplane, clock=clock, defaults=defaults, limits=limits, scrape=scrape)

@@ -1,4 +1,6 @@
-"""The command line: `effserve serve | build | train | pack | pull | import | evaluate | variants | classify | plan`.
+"""The command line.
+
+`effserve serve | build | train | pack | pull | import | evaluate | simulate | variants | classify | plan`
 
 Thin: each command turns its options into settings or arguments and calls one function. What builds graphs needs the
 `build` extra, so it is imported only by the commands that use it.
@@ -31,6 +33,13 @@ Budget = Annotated[float | None, typer.Option("--budget-ms", help="Latency budge
 Named = Annotated[str | None, typer.Option("--variant", help="Use exactly this variant.")]
 MinAccuracy = Annotated[float | None, typer.Option(help="The cheapest variant with at least this top-1, e.g. 0.8.")]
 ModeOption = Annotated[str | None, typer.Option("--mode", help="`best_effort` answers late, `strict` refuses.")]
+PolicyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--policy",
+        help="`k1` spends the budget on one run, `p2` on the cheapest variant first, then on better ones.",
+    ),
+]
 
 
 @app.command()
@@ -287,6 +296,71 @@ def evaluate(
 
 
 @app.command()
+def simulate(
+    trace: Annotated[
+        str,
+        typer.Option(
+            help="When requests come: `poisson`, `gamma4`, `gamma8` (bursts: variance of the gaps over their squared "
+            "mean), `step` (0.5x, then 3x), `ramp`, or a CSV file with arrival_s and, if it likes, budget_ms."
+        ),
+    ] = "poisson",
+    policy: Annotated[
+        list[str] | None, typer.Option(help="What decides, e.g. `k1,slackfit`, `static:b0`, or `all`; default: k1.")
+    ] = None,
+    lanes: Annotated[int, typer.Option(min=1, max=1024, help="Requests in work at the same time.")] = 2,
+    load: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001,
+            max=100,
+            help="Share of the lanes' time that the cheapest variant alone would take; a file is stretched to it. "
+            "Default: 0.5; a file as it is.",
+        ),
+    ] = None,
+    budgets: Annotated[
+        str | None,
+        typer.Option(
+            help="Budgets in ms with their weights. Default: the file's, or `50:.2,100:.25,200:.25,400:.2,800:.1`."
+        ),
+    ] = None,
+    requests: Annotated[
+        int | None, typer.Option(min=2, max=10_000_000, help="How many; default: 10000, or all of a file.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of arrivals, budgets and service times.")] = 0,
+    times: Annotated[
+        str | None,
+        typer.Option(
+            help="What runs take: `proteus` or `ramsis` (published medians), or a file of measured runs (variant, "
+            "busy, seconds). Default: proteus; with --store, what was measured here."
+        ),
+    ] = None,
+    parameters: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=NUMBER", help="A parameter of the policies.")
+    ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Take variants and costs of this model store. Default: EfficientNets as published."),
+    ] = None,
+    route_untrained: Annotated[
+        bool, typer.Option("--route-untrained", help="Let budgets choose seeded weights of the store.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Play a trace against policies, in virtual time, with the server's own scheduler.
+
+    All policies meet the same requests, budgets and service times. Requests are best effort; what counts is the share
+    answered within the budget and the accuracy of the variants that answered. A bound that no scheduler can pass stands
+    beside it.
+    """
+    from service.commands import simulate as simulation
+
+    asked = simulation.Asked(
+        trace, policy or ["k1"], lanes, load, budgets, requests, seed, times, store, route_untrained, parameters or ()
+    )
+    simulation.simulate(asked, as_json=as_json)
+
+
+@app.command()
 def variants(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     """Show the live accuracy/latency/cost table of a running server."""
     client.variants(url=url, as_json=as_json)
@@ -300,13 +374,16 @@ def classify(
     variant: Named = None,
     min_accuracy: MinAccuracy = None,
     mode: ModeOption = None,
+    policy: PolicyOption = None,
+    anytime: Annotated[
+        bool, typer.Option("--anytime", help="Show a first answer at once, and better ones as they come.")
+    ] = False,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """Send images to a running server and show what it sees."""
-    client.classify(
-        files, url=url, params=_asked(budget_ms, variant, min_accuracy, mode) | {"top_k": top_k}, as_json=as_json
-    )
+    params = _asked(budget_ms, variant, min_accuracy, mode, policy) | {"top_k": top_k}
+    client.classify(files, url=url, params=params, as_json=as_json, anytime=anytime)
 
 
 @app.command()
@@ -315,11 +392,12 @@ def plan(
     variant: Named = None,
     min_accuracy: MinAccuracy = None,
     mode: ModeOption = None,
+    policy: PolicyOption = None,
     url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """Show what a budget would buy now, without sending an image."""
-    client.plan(url=url, params=_asked(budget_ms, variant, min_accuracy, mode), as_json=as_json)
+    client.plan(url=url, params=_asked(budget_ms, variant, min_accuracy, mode, policy), as_json=as_json)
 
 
 def _version(wanted: bool) -> None:
@@ -336,10 +414,16 @@ def _root(
 
 
 def _asked(
-    budget_ms: float | None, variant: str | None, min_accuracy: float | None, mode: str | None
+    budget_ms: float | None, variant: str | None, min_accuracy: float | None, mode: str | None, policy: str | None
 ) -> dict[str, Any]:
     """Query parameters, without those that were not given."""
-    asked = {"budget_ms": budget_ms, "variant": variant, "min_accuracy": min_accuracy, "mode": mode}
+    asked = {
+        "budget_ms": budget_ms,
+        "variant": variant,
+        "min_accuracy": min_accuracy,
+        "mode": mode,
+        "policy": policy,
+    }
     return {name: value for name, value in asked.items() if value is not None}
 
 

@@ -9,10 +9,10 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from service.core.catalogue import Catalogue
 from service.core.errors import EffserveError, ErrorKind, fault
 from service.core.events import Observer, RequestAnswered, RequestFailed
 from service.core.messages import Answer, ClassifyRequest, Plan, Prediction, RefusedVariant, VariantRow
-from service.core.policy import BudgetPolicy
 from service.core.scheduler import Scheduler, SchedulerStatistics
 from service.core.values import Deadline, ImageHeader, Job, Question, Timing, Variant
 from service.pipeline import image, response
@@ -38,6 +38,10 @@ class Health:
     """How much slower the machine runs now than at calibration."""
 
 
+OnAnswer = Callable[[Answer], None]
+"""Takes an answer before the last. Called on the event loop."""
+
+
 class Dataplane:
     """One per process. Belongs to one event loop."""
 
@@ -46,7 +50,7 @@ class Dataplane:
         *,
         entries: Mapping[str, StoredVariant],
         refused: Sequence[RefusedVariant],
-        policy: BudgetPolicy,
+        catalogue: Catalogue,
         scheduler: Scheduler,
         lanes: Lanes,
         observer: Observer,
@@ -55,7 +59,7 @@ class Dataplane:
     ) -> None:
         self._entries = entries
         self._refused = tuple(refused)
-        self._policy = policy
+        self._catalogue = catalogue
         self._scheduler = scheduler
         self._lanes = lanes
         self._observer = observer
@@ -69,29 +73,39 @@ class Dataplane:
     def __repr__(self) -> str:
         return f"<Dataplane ready={self.ready} draining={self.draining} {self._scheduler!r}>"
 
-    async def classify(self, request: ClassifyRequest) -> Answer:
-        """Answer one image. Raises `EffserveError`, or `asyncio.CancelledError` when the client went away."""
+    async def classify(self, request: ClassifyRequest, on_answer: OnAnswer = lambda _: None) -> Answer:
+        """Answer one image; `on_answer` gets each answer that a better one may follow, where the policy insures.
+
+        Raises `EffserveError`, or `asyncio.CancelledError` when the client went away.
+        """
         started_s = request.question.deadline.started_s
         try:
             header = image.read_header(request.body, max_pixels=self._max_pixels)
             job = self._job(request.question, header)
             received_s = self._clock()
-            served = await self._lanes.run(job, request.body)
-            answer = self._answer(request, header, received_s, served)
+
+            def answer_with(served: Served, *, final: bool) -> Answer:
+                return self._answer(request, header, received_s, served, final=final)
+
+            def earlier(served: Served) -> None:
+                on_answer(answer_with(served, final=False))
+
+            answer = answer_with(await self._lanes.run(job, request.body, earlier), final=True)
         except BaseException as error:
             failure = _named(error)
             self._fail(request.protocol, request.request_id, failure, request.question.deadline, started_s)
             if failure is error or isinstance(error, asyncio.CancelledError):
                 raise
             raise failure from error
+        self._answers[answer.decision.variant.name] += 1
         # Told after the answer is on its way: counting and logging it takes longer than sending it.
         event = RequestAnswered(request.protocol, answer, len(request.body))
         asyncio.get_running_loop().call_soon(self._observer.observe, event)
         return answer
 
     def handed_over(self, request: ClassifyRequest, answer: Answer) -> None:
-        """An edge has the answer's bytes ready. From lane to here is what later budgets keep in reserve; the answer
-        itself cannot tell the last part of it."""
+        """An edge has the last answer's bytes ready. From lane to here is what later budgets keep in reserve; the
+        answer itself cannot tell the last part of it. Time in hand is not counted: that was not for the response."""
         answered_s = request.question.deadline.started_s + answer.timing.total_s
         self._scheduler.latency.observe_respond(answer.timing.respond_s + self._clock() - answered_s)
 
@@ -102,14 +116,14 @@ class Dataplane:
 
     def variants(self) -> tuple[VariantRow, ...]:
         """The live accuracy/latency/cost table, cheapest first."""
-        front = {variant.name for variant in self._policy.front(self._scheduler.latency)}
-        rows = [self._row(variant, front) for variant in self._policy.variants]
+        front = {variant.name for variant in self._catalogue.front(self._scheduler.latency)}
+        rows = [self._row(variant, front) for variant in self._catalogue.variants]
         return tuple(sorted(rows, key=lambda row: row.expected_ms))
 
     def variant(self, name: str) -> VariantRow:
         """One line of the table. Raises `EffserveError(UNKNOWN_VARIANT)`."""
-        front = {variant.name for variant in self._policy.front(self._scheduler.latency)}
-        return self._row(self._policy.named(name), front)
+        front = {variant.name for variant in self._catalogue.front(self._scheduler.latency)}
+        return self._row(self._catalogue.named(name), front)
 
     def refused(self) -> tuple[RefusedVariant, ...]:
         """Store entries that are not served, with the reason."""
@@ -132,12 +146,13 @@ class Dataplane:
         decode_s = self._scheduler.latency.expected_decode_s(header)
         return Job(next(self._job_ids), question, decode_s, header.format)
 
-    def _answer(self, request: ClassifyRequest, header: ImageHeader, received_s: float, served: Served) -> Answer:
+    def _answer(
+        self, request: ClassifyRequest, header: ImageHeader, received_s: float, served: Served, *, final: bool
+    ) -> Answer:
         variant = served.decision.variant
         predictions = self._predictions(request, variant, served)
         ended_s = self._clock()
         timing = _timing(request.question.deadline.started_s, received_s, served, ended_s)
-        self._answers[variant.name] += 1
         return Answer(
             request_id=request.request_id,
             predictions=predictions,
@@ -147,6 +162,7 @@ class Dataplane:
             budget_s=request.question.deadline.budget_s,
             budget_met=ended_s <= request.question.deadline.at_s,
             warnings=() if variant.trained else (UNTRAINED_WARNING.format(name=variant.name),),
+            final=final,
         )
 
     def _predictions(self, request: ClassifyRequest, variant: Variant, served: Served) -> tuple[Prediction, ...]:
@@ -161,7 +177,7 @@ class Dataplane:
             expected_ms=latency.expected_s(variant.name, decode_s) * 1e3,
             tail_ms=latency.tail_s(variant.name, decode_s) * 1e3,
             pareto=variant.name in front,
-            routed=variant in self._policy.routed() and variant.name in front,
+            routed=variant in self._catalogue.routed() and variant.name in front,
             params=manifest.params,
             macs=manifest.macs,
             input_size_px=manifest.preprocessing.input_size_px,
@@ -201,7 +217,8 @@ def _timing(started_s: float, received_s: float, served: Served, ended_s: float)
         queue_s=run.started_s - received_s,
         decode_s=run.decode_s,
         inference_s=run.inference_s,
-        respond_s=ended_s - run.started_s - run.decode_s - run.inference_s,
+        hold_s=served.hold_s,
+        respond_s=ended_s - run.started_s - run.decode_s - run.inference_s - served.hold_s,
     )
 
 

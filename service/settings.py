@@ -17,7 +17,7 @@ from typing import Any, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from service.core.values import Mode
+from service.core.values import Mode, PolicyName
 from service.pipeline.session import ExecutionProvider
 
 PREFIX = "EFFSERVE_"
@@ -112,6 +112,11 @@ class Routing(_Group):
         Mode.BEST_EFFORT,
         description="What a request gets that no variant fits: `best_effort` answers late, `strict` refuses.",
     )
+    policy: PolicyName = Field(
+        PolicyName.K1,
+        description="What a request gets that names none: `k1` spends the budget on one run, `p2` answers by the "
+        "cheapest variant first and upgrades while there is time.",
+    )
     route_untrained: bool = Field(
         False,
         description="Let budgets choose seeded weights, ranked by what was published for their architecture. "
@@ -122,6 +127,11 @@ class Routing(_Group):
     )
     utilisation: float = Field(
         0.97, gt=0, le=1, description="Share of the lanes' time that planning for waiting requests may use."
+    )
+    terminate_upgrades: bool = Field(
+        True,
+        description="Stop a running upgrade when a more urgent request would otherwise miss its deadline; its own "
+        "request is answered by a cheaper variant. Off by itself where the execution provider cannot stop a run.",
     )
     arrival_reserve: float = Field(
         1.25, ge=0, le=10, description="Factor on the work expected from future arrivals at the present rate."

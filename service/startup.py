@@ -15,6 +15,7 @@ from pathlib import Path
 from service.core.events import Observer, VariantLoaded, VariantRefused
 from service.core.latency import Calibration
 from service.core.messages import RefusedVariant
+from service.core.values import Variant
 from service.pipeline import image
 from service.pipeline.calibration import PASSES, CalibrationFile, Calibrator, DecodeSample, Subject
 from service.pipeline.executor import Runner
@@ -99,6 +100,19 @@ def measure(
     known = file is not None and set(image.FORMATS) <= file.decode().keys()
     samples = [] if known else _decode_samples()
     return calibrator.calibrate(_subjects(loaded), samples, lambda body: image.decode(body, smallest))
+
+
+def measured_before(
+    store_dir: Path, *, options: SessionOptions, lanes: int, folder: Path
+) -> tuple[tuple[Variant, ...], Calibration] | None:
+    """The variants of a store and what earlier starts found that they cost, without opening them.
+
+    None when something has to be measured. Raises `StartupError`.
+    """
+    entries = _scan(store_dir, options).entries
+    graphs = {entry.manifest.name: entry.manifest.graph_sha256 for entry in entries}
+    calibration = CalibrationFile(folder, runtime_fingerprint(options, lanes)).calibration(graphs)
+    return None if calibration is None else (tuple(entry.variant() for entry in entries), calibration)
 
 
 def writable(folder: Path) -> Path | None:

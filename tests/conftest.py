@@ -5,6 +5,16 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No time limit for an example: a machine that is busy for a moment says nothing about the code. And the same examples
+# on every run, so that whoever is shown a failure can repeat it.
+settings.register_profile("tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
+
+# The model hub's client asks a second time when an answer takes long, and tests count what it asks. It reads these
+# when it is imported.
+os.environ |= {"HF_HUB_ETAG_TIMEOUT": "120", "HF_HUB_DOWNLOAD_TIMEOUT": "120"}
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,10 +1,11 @@
 """The client commands: classify, plan and variants against a running server, over HTTP."""
 
+import json
 import mimetypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 from rich.markup import escape
@@ -12,21 +13,26 @@ from rich.markup import escape
 from service.commands.console import fail, out, print_json, print_table
 
 TIMEOUT_S = 60.0
+EVENTS = "text/event-stream"
 
 
-def classify(files: list[Path], *, url: str, params: dict[str, Any], as_json: bool) -> None:
-    """Send each file; print one block a file, or one JSON document: the answer, or a list of them for several files.
+def classify(files: list[Path], *, url: str, params: dict[str, Any], as_json: bool, anytime: bool = False) -> None:
+    """Send each file; print one block an answer, or one JSON document: the answer, or a list of them for several files.
 
-    Fails on the first error answer.
+    With `anytime` a file has several answers; each is printed as it comes, and JSON has a list of them for it. Fails on
+    the first error answer.
     """
-    answers = []
+    found: list[object] = []
     with _client(url) as client:
         for path in files:
-            answers.append(_checked(partial(client.post, "/classify", **_upload(path), params=params)))
-            if not as_json:
-                _show_answer(path, answers[-1])
+            answers = []
+            for answer in (_better_and_better if anytime else _once)(client, path, params):
+                answers.append(answer)
+                if not as_json:
+                    _show_answer(path, answer)
+            found.append(answers if anytime else answers[0])
     if as_json:
-        print_json(answers if len(files) > 1 else answers[0])
+        print_json(found if len(files) > 1 else found[0])
 
 
 def plan(*, url: str, params: dict[str, Any], as_json: bool) -> None:
@@ -63,6 +69,42 @@ def variants(*, url: str, as_json: bool) -> None:
         out.print(f"not served: {entry}", style="red", highlight=False, markup=False)
 
 
+def _once(client: httpx.Client, path: Path, params: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield _checked(partial(client.post, "/classify", **_upload(path), params=params))
+
+
+def _better_and_better(client: httpx.Client, path: Path, params: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Each answer as it comes, the last one final."""
+    name = ""
+    try:
+        with client.stream("POST", "/classify/anytime", **_upload(path), params=params) as response:
+            if not response.headers.get("Content-Type", "").startswith(EVENTS):
+                response.read()
+                _checked(lambda: response)
+                _fail_foreign(response)
+            for name, document in _events(response.iter_lines()):
+                if name == "error":
+                    _fail_with(document.get("status", 500), document)
+                yield document
+    except httpx.HTTPError as error:
+        _fail_unreachable(error)
+    except json.JSONDecodeError:
+        fail(f"{client.base_url} sends events that are none of effserve; is --url right?")
+    if name != "final":
+        fail("the server ended the connection before its last answer")
+
+
+def _events(lines: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and document of each server-sent event."""
+    name = ""
+    for line in lines:
+        field, _, value = line.partition(": ")
+        if field == "event":
+            name = value
+        elif field == "data":
+            yield name, json.loads(value)
+
+
 def _candidate_row(row: dict[str, Any]) -> list[str]:
     verdict = row["verdict"].replace("_", " ")
     return [row["variant"], _percent(row["top1"]), _ms(row["expected_ms"]), _ms(row["tail_ms"]), verdict]
@@ -85,8 +127,9 @@ def _variant_row(row: dict[str, Any]) -> list[str]:
 def _show_answer(path: Path, answer: dict[str, Any]) -> None:
     decision, timing, budget = answer["decision"], answer["timing_ms"], answer["budget"]
     met = "[green]met[/green]" if budget["met"] else "[red]missed[/red]"
+    became = met if answer["final"] else "so far"
     spent = f"{timing['total']:.1f} of {budget['requested_ms']:g} ms"
-    out.print(f"[bold]{escape(path.name)}[/bold]  {escape(decision['variant'])}  {spent}, {met}", highlight=False)
+    out.print(f"[bold]{escape(path.name)}[/bold]  {escape(decision['variant'])}  {spent}, {became}", highlight=False)
     out.print(f"  {decision['why']}", style="dim", highlight=False, markup=False)
     for warning in answer["warnings"]:
         out.print(f"  warning: {warning}", style="yellow", highlight=False, markup=False)
@@ -116,13 +159,25 @@ def _checked(request: Callable[[], httpx.Response]) -> dict[str, Any]:
     try:
         response = request()
     except httpx.HTTPError as error:
-        fail(f"no answer from the server ({error}); is `effserve serve` running, and is --url right?")
+        _fail_unreachable(error)
     body = _document(response)
     if not response.is_success:
-        fail(f"{response.status_code} {body.get('title', response.reason_phrase)}: {body.get('detail', '')}")
+        _fail_with(response.status_code, {"title": response.reason_phrase, **body})
     if not body:
-        fail(f"{response.url} is no answer of effserve; is --url right?")
+        _fail_foreign(response)
     return body
+
+
+def _fail_with(status: int, problem: dict[str, Any]) -> NoReturn:
+    fail(f"{status} {problem.get('title', '')}: {problem.get('detail', '')}")
+
+
+def _fail_unreachable(error: httpx.HTTPError) -> NoReturn:
+    fail(f"no answer from the server ({error}); is `effserve serve` running, and is --url right?")
+
+
+def _fail_foreign(response: httpx.Response) -> NoReturn:
+    fail(f"{response.url} is no answer of effserve; is --url right?")
 
 
 def _document(response: httpx.Response) -> dict[str, Any]:

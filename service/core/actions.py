@@ -23,5 +23,22 @@ class Reject:
     error: EffserveError
 
 
-Action = Start | Reject
-"""Terminating a running upgrade (policy K1) will be a third kind."""
+@dataclass(frozen=True, slots=True)
+class Terminate:
+    """Stop what runs on `lane`: a more urgent request needs it, or nobody waits for the answer any more.
+
+    The driver reports `Scheduler.terminated` when the run has stopped, `Scheduler.finish` when it ended by itself.
+    """
+
+    lane: int
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Answer `job` with what it has in hand: nothing better will come in time."""
+
+    job: Job
+
+
+Action = Start | Reject | Terminate | Deliver

@@ -81,6 +81,8 @@ class Calibration:
     """Per image format."""
     ratios: tuple[float, ...] = ()
     """Single runs divided by their variant's median; they fill the window."""
+    terminate_s: float | None = None
+    """Time within which a terminated run stops, at worst; None where runs cannot be terminated."""
 
 
 class SlidingQuantile:
@@ -169,6 +171,10 @@ class LatencyModel:
     def respond_s(self) -> float:
         """Upper quantile of the time from lane to response: kept in reserve from each budget."""
         return self._respond
+
+    def terminate_s(self) -> float | None:
+        """Time within which a terminated run stops; None where runs cannot be terminated."""
+        return self._calibration.terminate_s
 
     def observe(self, run: Observation) -> None:
         """Learn from one run."""

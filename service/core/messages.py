@@ -42,6 +42,8 @@ class Answer:
     budget_met: bool
     warnings: tuple[str, ...]
     """Sentences a client must not miss, for example that the weights are untrained."""
+    final: bool = True
+    """False when a better answer may follow."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,45 +1,65 @@
 """Which variant does this image get, now? The most accurate one that fits its budget and starves nobody.
 
-A policy is asked whenever a lane is idle and something waits. It sees a frozen snapshot and an explicit `now`, and
-returns one action; it keeps no state, so the server and the simulator drive the same object.
+A policy is asked whenever something changed. It sees a frozen snapshot and an explicit `now`, and returns one action;
+it keeps no state, so the server and the simulator drive the same object.
 
-The rule, for the waiting job with the earliest deadline (EDF):
+The rule (K1), for the waiting job with the earliest deadline among those that can still make it:
 
 1. Look at the Pareto front of the routed variants, most accurate first.
 2. A variant *fits* when its tail latency is at most what is left of the budget, less the reserve for the response.
-3. It *starves nobody* when everybody who waits could still be served in time afterwards: running jobs and this one
-   occupy their lanes, the others follow in deadline order at their cheapest variant, each on the lane that is free
-   first, and future arrivals at the present rate are reserved for.
+3. It *starves nobody* when its expected time is within the job's *allowance*: what the lanes can still do until each
+   later deadline, less what is due by then, with those who wait at their cheapest variant and future arrivals at the
+   present rate.
 4. Take the first that does both. If some fit and all would starve somebody, take the cheapest. If none fits:
    best effort takes the cheapest, strict refuses and names the smallest budget that would have done.
+5. All lanes are busy, and whoever is next would miss by waiting: *terminate* a running upgrade, the one with most left
+   to do, among those whose own deadline leaves room to start anew at the cheapest. Its job goes back into the queue,
+   takes the cheapest next time, and is never terminated again.
 
-Jobs that cannot make their deadline any more run behind those that can, so that one late request does not make the
-next one late (the domino effect of plain EDF under overload); strict ones are refused at once, and nobody is passed
-over for longer than `PATIENCE_S` beyond the deadline.
+Step 5 is what makes step 3 right: the allowance takes lanes for preemptible, and with few lanes it is blocking, not the
+choice, that loses most. Where runs cannot be terminated, step 3 counts lanes as blocked until their run ends and allows
+no upgrades while somebody late waits; nor does it while too much of the lanes' time went into terminated runs.
 
-The look-ahead counts lanes as blocked until their run ends. Policy K1, which terminates a running upgrade instead,
-changes step 3 and adds an action; it needs nothing else.
+Under overload, jobs that cannot make their deadline any more run behind those that can; strict ones are refused at
+once, others when they have waited `PATIENCE_S` beyond their deadline, and new ones at the door while too much work
+waits. [ADR 8](../../docs/decisions/0008-terminating-upgrades.md)
 """
 
 import heapq
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from service.core.actions import Action, Reject, Start
+from service.core.actions import Action, Deliver, Reject, Start, Terminate
+from service.core.catalogue import Catalogue, rank
 from service.core.errors import EffserveError, ErrorKind
-from service.core.state import Costs, SystemState, free_lanes_s, wait_s
-from service.core.values import Candidate, Deadline, Decision, Job, Mode, Question, Reason, Variant, Verdict
+from service.core.situation import MOST_DEADLINES, Situation
+from service.core.state import Costs, Running, SystemState
+from service.core.values import Candidate, Decision, Job, Mode, Question, Reason, Variant, Verdict
 
 PATIENCE_S = 1.0
-"""How long after its deadline a late request may be passed over. Its client still wants the answer (best effort)."""
+"""How long after its deadline a late request may still be answered. Its client wants the answer (best effort)."""
+MOST_WASTED = 0.1
+"""Share of the lanes' time that may go into terminated runs."""
+ROOM = 1.25
+"""A job counts as missing when less than this many times its expected time would be left to it."""
+
+SOONEST_S = 1e-4
+"""Looking again sooner than this is no use, nor is a lane that is free sooner by no more than this."""
 
 
 class Policy(Protocol):
     """Decides; does nothing itself."""
 
+    @property
+    def catalogue(self) -> Catalogue:
+        """What is served."""
+
     def next_action(self, now_s: float, state: SystemState, costs: Costs) -> Action | None:
-        """What to do now, or None when there is nothing to start. Asked again after each action."""
+        """What to do now, or None when there is nothing to do. Asked again after each action."""
+
+    def wake_s(self, now_s: float, state: SystemState, costs: Costs) -> float | None:
+        """When to be asked again at the latest, though nothing happened; None when only events matter."""
 
     def decide(self, now_s: float, job: Job, state: SystemState, costs: Costs) -> Decision:
         """The variant `job` would get if a lane were free for it now."""
@@ -60,229 +80,230 @@ class BudgetPolicy:
     nothing served is eligible for; `admit` is asked first, so a queued job has something to run on.
     """
 
-    variants: tuple[Variant, ...]
-    route_untrained: bool = False
-    """Whether seeded weights may be chosen by budget (capacity planning)."""
+    catalogue: Catalogue
     utilisation: float = 0.97
     """Share of the lanes' time that the look-ahead plans with."""
     arrival_reserve: float = 1.25
     """Factor on the work that arrivals at the present rate would bring."""
     backlog_limit_s: float = 2.0
-    """Predicted work per lane above which new requests are refused."""
+    """Predicted work per lane above which new requests that would be late are refused."""
+    terminates: bool = True
+    """Whether running upgrades may be terminated."""
 
     def next_action(self, now_s: float, state: SystemState, costs: Costs) -> Action | None:
-        """Refuse strict jobs that cannot make it any more; start the most urgent one of the others."""
-        if not state.waiting:
+        """Refuse who is hopeless; start the most urgent one of the others, or make room for it where it must be. Who is
+        long overdue is answered by a lane that has nothing better to do, and refused when there is none."""
+        if not state.waiting and not state.insured and not any(run.job.in_hand for run in state.running):
             return None
-        situation = _Situation(self, now_s, state, costs)
-        hopeless = situation.hopeless()
-        if hopeless is not None:
+        situation = self._situation(now_s, state, costs)
+        if job := self._deliverable(situation):
+            return Deliver(job)
+        return self._serve(situation) if state.waiting else self._upgrade(situation)
+
+    def _serve(self, situation: Situation) -> Action | None:
+        state = situation.state
+        if hopeless := situation.hopeless():
             return Reject(hopeless, situation.infeasible(hopeless))
-        if not state.idle_lanes:
-            return None
-        job = situation.head()
-        decision = situation.decide(job)
-        if job.question.mode is Mode.STRICT and not decision.fits:
-            return Reject(job, situation.infeasible(job))
-        return Start(state.idle_lanes[0], job, decision)
+        if state.idle_lanes:
+            return self._start(situation)
+        if overdue := situation.overdue(PATIENCE_S):
+            late_ms = -situation.left_s(overdue) * 1e3
+            return Reject(overdue, self._full(situation, f"no lane was free until {late_ms:.0f} ms after the deadline"))
+        return self._make_room(situation)
+
+    def wake_s(self, now_s: float, state: SystemState, costs: Costs) -> float | None:
+        """The moment from which on a waiting job needs a lane: whatever was expected of the runs, look again then."""
+        situation = self._situation(now_s, state, costs)
+        moments = [*self._latest_starts(situation), *self._deliveries(situation)]
+        return min((now_s + left_s for left_s in moments if left_s > SOONEST_S), default=None)
 
     def decide(self, now_s: float, job: Job, state: SystemState, costs: Costs) -> Decision:
         """The rule; with a verdict for each variant when the question asks for it."""
-        return _Situation(self, now_s, state, costs).decide(job)
+        return self._decide(self._situation(now_s, state, costs), job)
 
     def admit(self, now_s: float, job: Job, state: SystemState, costs: Costs) -> EffserveError | None:
-        """Refuse what is hopeless in strict mode, and anything while too much work waits. Never while a lane idles."""
-        situation = _Situation(self, now_s, state, costs)
+        """Refuse what is hopeless in strict mode, and what would be late while too much work waits. Never while a lane
+        idles."""
+        situation = self._situation(now_s, state, costs)
         budget_s = job.question.deadline.budget_s
-        needed_s = situation.needed_s(job, budget_s)
-        if job.question.mode is Mode.STRICT and needed_s > budget_s:
+        late = situation.needed_s(job, budget_s) > budget_s
+        if late and job.question.mode is Mode.STRICT:
             return situation.infeasible(job)
-        backlog_s = situation.backlog_s()
-        if not state.idle_lanes and backlog_s > self.backlog_limit_s:
-            return _queue_full(backlog_s, self.backlog_limit_s)
+        if late and not state.idle_lanes and situation.backlog_s() > self.backlog_limit_s:
+            waits = f"{situation.backlog_s() * 1e3:.0f} ms of work waits for each lane"
+            return self._full(situation, f"{waits}; the limit is {self.backlog_limit_s * 1e3:.0f} ms")
         return None
 
     def smallest_feasible_budget_s(self, now_s: float, job: Job, state: SystemState, costs: Costs) -> float:
         """Time since the first byte + expected wait + tail of the cheapest eligible variant + response."""
-        return _Situation(self, now_s, state, costs).smallest_feasible_budget_s(job)
+        return self._situation(now_s, state, costs).smallest_feasible_budget_s(job)
 
     def backlog_s(self, now_s: float, state: SystemState, costs: Costs) -> float:
         """Predicted work per lane: what runs, and what waits at its cheapest."""
-        return _Situation(self, now_s, state, costs).backlog_s()
+        return self._situation(now_s, state, costs).backlog_s()
 
-    def routed(self) -> tuple[Variant, ...]:
-        """Variants that a budget may choose."""
-        return tuple(v for v in self.variants if v.rank_top1 is not None and (v.trained or self.route_untrained))
+    def choose(self, situation: Situation, job: Job, fitting: tuple[Variant, ...]) -> Variant:
+        """Steps 3 and 4. `fitting` is in order of accuracy; empty when nothing fits."""
+        cheapest = situation.cheapest(job)
+        if not fitting or fitting[0] == cheapest or len(situation.state.waiting) > MOST_DEADLINES:
+            return cheapest
+        if job.question.insures:
+            return cheapest
+        return self._affordable(situation, job, fitting) or cheapest
 
-    def front(self, costs: Costs) -> tuple[Variant, ...]:
-        """The Pareto set of the routed variants by expected time and accuracy, most accurate first.
+    def _affordable(self, situation: Situation, job: Job, fitting: tuple[Variant, ...]) -> Variant | None:
+        """Step 3: the first that starves nobody."""
+        if situation.stop_s is not None:
+            allowance_s = situation.allowance_s(job, utilisation=self.utilisation, arrival_reserve=self.arrival_reserve)
+            return next((v for v in fitting if situation.expected_s(job, v) <= allowance_s), None)
+        if self._can_terminate(situation.costs) or any(map(situation.is_late, situation.state.waiting)):
+            return None
+        return next((v for v in fitting if self._blocks_nobody(situation, job, v)), None)
 
-        Every variant decodes the same image, so the set does not depend on which one.
+    def _upgrade(self, situation: Situation) -> Start | None:
+        """Nobody waits: use idle lanes for something better than what is in hand, earliest deadline first."""
+        if not situation.state.idle_lanes:
+            return None
+        for job in situation.state.insured:
+            if variant := self._affordable(situation, job, situation.better(job)):
+                decision = self._decision(situation, job, variant, situation.fitting(job), Reason.UPGRADES)
+                return Start(situation.state.idle_lanes[0], job, decision)
+        return None
+
+    def _deliverable(self, situation: Situation) -> Job | None:
+        """A job with an answer in hand that nothing better will come for."""
+        insured = (job for job in situation.state.insured if not situation.better(job))
+        running = (run.job for run in situation.state.running if run.job.in_hand is not None and not run.abandoned)
+        return next(insured, None) or next((job for job in running if situation.left_s(job) <= SOONEST_S), None)
+
+    def _latest_starts(self, situation: Situation) -> Iterator[float]:
+        """Seconds until each who waits needs a lane."""
+        stop_s = situation.stop_s
+        if stop_s is not None and any(map(situation.makes_room, situation.state.running)):
+            for job in situation.timely():
+                yield situation.left_s(job) - ROOM * situation.least_s(job) - stop_s
+
+    def _deliveries(self, situation: Situation) -> Iterator[float]:
+        """Seconds until each answer in hand has to go: when nothing better fits any more, or a better one runs on."""
+        for job in situation.state.insured:
+            for variant in situation.better(job)[-1:]:
+                yield situation.left_s(job) - situation.tail_s(job, variant) + 2 * SOONEST_S
+        for run in situation.state.running:
+            if run.job.in_hand is not None and not run.abandoned:
+                yield situation.left_s(run.job)
+
+    def _start(self, situation: Situation) -> Action:
+        job = situation.head()
+        decision = self._decide(situation, job)
+        if job.question.mode is Mode.STRICT and not decision.fits:
+            return Reject(job, situation.infeasible(job))
+        return Start(situation.state.idle_lanes[0], job, decision)
+
+    def _make_room(self, situation: Situation) -> Terminate | None:
+        """Step 5, for the first who would miss by waiting, where terminating frees a lane sooner than waiting does.
+
+        Lanes that are about to stop count as free then, so one who is urgent makes one run stop.
         """
-        best: list[Variant] = []
-        for variant in sorted(self.routed(), key=lambda v: (costs.expected_s(v.name, 0.0), -_rank(v), v.name)):
-            if not best or _rank(variant) > _rank(best[-1]):
-                best.append(variant)
-        return tuple(reversed(best))
+        if situation.stop_s is None:
+            return None
+        free_s = situation.free_lanes_s()
+        for job, _ in zip(situation.timely(), range(MOST_DEADLINES), strict=False):
+            least_s, left_s = situation.least_s(job), situation.left_s(job)
+            sooner = free_s[0] > situation.stop_s + SOONEST_S
+            if sooner and free_s[0] + ROOM * least_s > left_s >= situation.stop_s + least_s:
+                victim = self._victim(situation, situation.stop_s)
+                return None if victim is None else Terminate(victim.lane, victim.job)
+            heapq.heapreplace(free_s, free_s[0] + least_s)
+        return None
 
-    def named(self, name: str) -> Variant:
-        """The served variant of that name."""
-        for variant in self.variants:
-            if variant.name == name:
-                return variant
-        known = ", ".join(v.name for v in self.variants)
-        raise EffserveError(ErrorKind.UNKNOWN_VARIANT, f"no variant {name!r} is served; there are {known}")
+    def _victim(self, situation: Situation, stop_s: float) -> Running | None:
+        """The upgrade with most left to do whose job can still start anew, behind whoever gets its lane."""
+        able = (run for run in situation.state.running if self._may_yield(situation, run, stop_s))
+        return max(able, key=lambda run: run.remaining_s(situation.now_s), default=None)
 
-    def cheapest_at(self, top1: float, costs: Costs) -> Variant:
-        """The cheapest routed variant whose accuracy is at least `top1`."""
-        enough = [v for v in self.routed() if _rank(v) >= top1]
-        if enough:
-            return min(enough, key=lambda v: (costs.expected_s(v.name, 0.0), -_rank(v), v.name))
-        best = max((_rank(v) for v in self.routed()), default=None)
-        known = "no variant has a known accuracy" if best is None else f"the best has {best:.4f}"
-        facts: dict[str, float | int | str] = {} if best is None else {"best_accuracy": best}
-        raise EffserveError(ErrorKind.ACCURACY_UNAVAILABLE, f"no variant reaches {top1:.4f}: {known}", facts)
+    def _may_yield(self, situation: Situation, run: Running, stop_s: float) -> bool:
+        if not situation.makes_room(run):
+            return False
+        if run.job.in_hand is not None:
+            return True
+        again_s = situation.tail_s(run.job, situation.cheapest(run.job))
+        worth_s = stop_s + situation.least_s(run.job) / 2
+        return situation.left_s(run.job) > 2 * again_s + stop_s and run.remaining_s(situation.now_s) > worth_s
 
+    def _can_terminate(self, costs: Costs) -> bool:
+        return self.terminates and costs.terminate_s() is not None
 
-class _Situation:
-    """One moment: a policy, the clock, the snapshot, and the Pareto front at the present costs."""
+    def _situation(self, now_s: float, state: SystemState, costs: Costs) -> Situation:
+        allowed = self.terminates and state.wasted_share <= MOST_WASTED
+        return Situation(self.catalogue, now_s, state, costs, stop_s=costs.terminate_s() if allowed else None)
 
-    def __init__(self, policy: BudgetPolicy, now_s: float, state: SystemState, costs: Costs) -> None:
-        self.policy = policy
-        self.now_s = now_s
-        self.state = state
-        self.costs = costs
-        self.front = policy.front(costs)
+    def _blocks_nobody(self, situation: Situation, job: Job, variant: Variant) -> bool:
+        return situation.starves_nobody(
+            job, variant, utilisation=self.utilisation, arrival_reserve=self.arrival_reserve
+        )
 
-    def eligible(self, question: Question) -> tuple[Variant, ...]:
-        """What the question leaves to choose from, most accurate first. Never empty: raises instead."""
-        if question.variant is not None:
-            return (self.policy.named(question.variant),)
-        if question.min_top1 is not None:
-            return (self.policy.cheapest_at(question.min_top1, self.costs),)
-        if not self.front:
-            raise EffserveError(ErrorKind.ACCURACY_UNAVAILABLE, "no variant can be chosen by budget; name one")
-        return self.front
+    def _decide(self, situation: Situation, job: Job) -> Decision:
+        fitting = situation.fitting(job)
+        chosen = self.choose(situation, job, fitting)
+        return self._decision(situation, job, chosen, fitting, _reason(job.question, fitting, chosen))
 
-    def left_s(self, job: Job) -> float:
-        """Budget left for decode and inference."""
-        return job.question.deadline.remaining_s(self.now_s) - self.costs.respond_s()
-
-    def least_s(self, job: Job) -> float:
-        """Expected service time at the cheapest eligible variant."""
-        return self.costs.expected_s(self.eligible(job.question)[-1].name, job.decode_s)
-
-    def is_late(self, job: Job) -> bool:
-        """Whether the job is expected to miss its deadline even if it started now at its cheapest."""
-        return self.least_s(job) > self.left_s(job)
-
-    def head(self) -> Job:
-        """A job that is overdue for longer than anyone should wait; else the earliest deadline among those that can
-        still make it; else the earliest of the late ones."""
-        overdue = (j for j in self.state.waiting if -self.left_s(j) > PATIENCE_S)
-        timely = (j for j in self.state.waiting if not self.is_late(j))
-        return next(overdue, None) or next(timely, self.state.waiting[0])
-
-    def hopeless(self) -> Job | None:
-        """A strict job that cannot make its deadline any more: waiting on would only delay the refusal."""
-        strict = (j for j in self.state.waiting if j.question.mode is Mode.STRICT)
-        return next((j for j in strict if self.is_late(j)), None)
-
-    def decide(self, job: Job) -> Decision:
-        eligible = self.eligible(job.question)
-        left_s = self.left_s(job)
-        fitting = tuple(v for v in eligible if self.costs.tail_s(v.name, job.decode_s) <= left_s)
-        safe = next((v for v in fitting if self.starves_nobody(job, v)), None)
-        chosen = safe or eligible[-1]
+    def _decision(
+        self, situation: Situation, job: Job, chosen: Variant, fitting: tuple[Variant, ...], reason: Reason
+    ) -> Decision:
         return Decision(
             variant=chosen,
-            reason=_reason(job.question, fitting, chosen),
-            decided_at_s=self.now_s,
-            remaining_s=left_s,
-            expected_s=self.costs.expected_s(chosen.name, job.decode_s),
-            tail_s=self.costs.tail_s(chosen.name, job.decode_s),
+            reason=reason,
+            decided_at_s=situation.now_s,
+            remaining_s=situation.left_s(job),
+            expected_s=situation.expected_s(job, chosen),
+            tail_s=situation.tail_s(job, chosen),
             fits=chosen in fitting,
-            candidates=self.candidates(job, fitting, chosen) if job.question.explain else (),
+            terminated=job.terminated,
+            candidates=_candidates(situation, job, fitting, chosen) if job.question.explain else (),
         )
 
-    def starves_nobody(self, job: Job, variant: Variant) -> bool:
-        """Whether everybody who waits could still be served in time (the module's rule, step 3).
+    def _full(self, situation: Situation, detail: str) -> EffserveError:
+        """The wait suggested is the time the excess takes to drain, and never less than a tenth of a second."""
+        backlog_s, limit_s = situation.backlog_s(), self.backlog_limit_s
+        facts: dict[str, float | int | str] = {"backlog_ms": round(backlog_s * 1e3, 1), "limit_ms": limit_s * 1e3}
+        return EffserveError(ErrorKind.QUEUE_FULL, detail, facts, retry_after_s=max(backlog_s - limit_s, 0.1))
 
-        List scheduling: whoever waits takes the lane that is free first, in deadline order, at the cheapest variant.
-        """
-        others = [j for j in self.state.waiting if j.id != job.id and not self.is_late(j)]
-        if not others:
-            return True
-        arriving = self.policy.arrival_reserve * self.state.arrivals_per_s * self.least_s(job) / self.state.lanes
-        free_s = free_lanes_s(self.now_s, self.state)
-        heapq.heapreplace(free_s, free_s[0] + self.costs.expected_s(variant.name, job.decode_s))
-        for other in others:
-            ends_s, until_s = free_s[0] + self.least_s(other), self.left_s(other)
-            if ends_s + arriving * until_s > self.policy.utilisation * until_s:
-                return False
-            heapq.heapreplace(free_s, ends_s)
-        return True
 
-    def backlog_s(self) -> float:
-        running_s = sum(run.remaining_s(self.now_s) for run in self.state.running)
-        return (running_s + sum(map(self.least_s, self.state.waiting))) / self.state.lanes
+def _candidates(situation: Situation, job: Job, fitting: tuple[Variant, ...], chosen: Variant) -> tuple[Candidate, ...]:
+    return tuple(_candidate(situation, variant, job, fitting, chosen) for variant in situation.catalogue.variants)
 
-    def needed_s(self, job: Job, budget_s: float) -> float:
-        """What a budget of `budget_s` would have to be: with a later deadline more jobs go first."""
-        deadline = Deadline(job.question.deadline.started_s, budget_s)
-        ahead = [j for j in self.state.waiting if j.question.deadline.at_s <= deadline.at_s and j.id != job.id]
-        wait = wait_s(self.now_s, self.state, list(map(self.least_s, ahead)))
-        cheapest = self.eligible(job.question)[-1]
-        service_s = self.costs.tail_s(cheapest.name, job.decode_s) + self.costs.respond_s()
-        return self.now_s - deadline.started_s + wait + service_s
 
-    def smallest_feasible_budget_s(self, job: Job, at_least_s: float = 0.0) -> float:
-        """The least budget from `at_least_s` on that is as large as it would have to be, rounded up to 0.1 ms.
+def _candidate(
+    situation: Situation, variant: Variant, job: Job, fitting: tuple[Variant, ...], chosen: Variant
+) -> Candidate:
+    return Candidate(
+        variant=variant,
+        expected_s=situation.expected_s(job, variant),
+        tail_s=situation.tail_s(job, variant),
+        verdict=Verdict.CHOSEN if variant == chosen else _verdict(situation, variant, job, fitting, chosen),
+    )
 
-        Ends: each round either is the last or puts at least one more waiting job ahead.
-        """
-        budget_s, needed_s = at_least_s, self.needed_s(job, at_least_s)
-        while needed_s > budget_s:
-            budget_s = math.ceil(needed_s * 1e4) / 1e4
-            needed_s = self.needed_s(job, budget_s)
-        return budget_s
 
-    def infeasible(self, job: Job) -> EffserveError:
-        budget_s = job.question.deadline.budget_s
-        smallest_ms = round(self.smallest_feasible_budget_s(job, budget_s) * 1e3, 1)
-        detail = f"no eligible variant fits {budget_s * 1e3:g} ms now; {smallest_ms:.1f} ms would do"
-        facts: dict[str, float | int | str] = {
-            "budget_ms": round(budget_s * 1e3, 3),
-            "smallest_feasible_budget_ms": smallest_ms,
-        }
-        return EffserveError(ErrorKind.INFEASIBLE_BUDGET, detail, facts)
-
-    def candidates(self, job: Job, fitting: tuple[Variant, ...], chosen: Variant) -> tuple[Candidate, ...]:
-        return tuple(self.candidate(variant, job, fitting, chosen) for variant in self.policy.variants)
-
-    def candidate(self, variant: Variant, job: Job, fitting: tuple[Variant, ...], chosen: Variant) -> Candidate:
-        return Candidate(
-            variant=variant,
-            expected_s=self.costs.expected_s(variant.name, job.decode_s),
-            tail_s=self.costs.tail_s(variant.name, job.decode_s),
-            verdict=Verdict.CHOSEN if variant == chosen else self.verdict(variant, job.question, fitting, chosen),
-        )
-
-    def verdict(self, variant: Variant, question: Question, fitting: tuple[Variant, ...], chosen: Variant) -> Verdict:
-        """Why this variant was not chosen."""
-        if question.variant is not None:
-            return Verdict.NOT_ASKED_FOR
-        if variant.rank_top1 is None:
-            return Verdict.UNKNOWN_ACCURACY
-        if not variant.trained and not self.policy.route_untrained:
-            return Verdict.UNTRAINED
-        if question.min_top1 is not None:
-            return Verdict.BELOW_MIN_ACCURACY if variant.rank_top1 < question.min_top1 else Verdict.COSTLIER
-        if variant not in self.front:
-            return Verdict.DOMINATED
-        if variant not in fitting:
-            return Verdict.TOO_SLOW
-        return Verdict.WOULD_STARVE_WAITING if variant.rank_top1 > _rank(chosen) else Verdict.LESS_ACCURATE
+def _verdict(
+    situation: Situation, variant: Variant, job: Job, fitting: tuple[Variant, ...], chosen: Variant
+) -> Verdict:
+    """Why this variant was not chosen."""
+    question = job.question
+    if question.variant is not None:
+        return Verdict.NOT_ASKED_FOR
+    if variant.rank_top1 is None:
+        return Verdict.UNKNOWN_ACCURACY
+    if not variant.trained and not situation.catalogue.route_untrained:
+        return Verdict.UNTRAINED
+    if question.min_top1 is not None:
+        return Verdict.BELOW_MIN_ACCURACY if variant.rank_top1 < question.min_top1 else Verdict.COSTLIER
+    if variant not in situation.front:
+        return Verdict.DOMINATED
+    if variant not in situation.eligible(job):
+        return Verdict.TERMINATED
+    if variant not in fitting:
+        return Verdict.TOO_SLOW
+    return Verdict.WOULD_STARVE_WAITING if variant.rank_top1 > rank(chosen) else Verdict.LESS_ACCURATE
 
 
 def _reason(question: Question, fitting: tuple[Variant, ...], chosen: Variant) -> Reason:
@@ -292,18 +313,6 @@ def _reason(question: Question, fitting: tuple[Variant, ...], chosen: Variant) -
         return Reason.CHEAPEST_AT_MIN_ACCURACY
     if not fitting:
         return Reason.CHEAPEST_NONE_FITS
+    if question.insures:
+        return Reason.INSURES
     return Reason.MOST_ACCURATE_THAT_FITS if chosen == fitting[0] else Reason.PROTECTS_WAITING
-
-
-def _rank(variant: Variant) -> float:
-    """Accuracy to rank by. Only asked of routed variants, which have one."""
-    if variant.rank_top1 is None:
-        raise ValueError(f"{variant.name} has no accuracy to rank by")
-    return variant.rank_top1
-
-
-def _queue_full(backlog_s: float, limit_s: float) -> EffserveError:
-    """The wait suggested is the time the excess takes to drain, and never less than a tenth of a second."""
-    detail = f"{backlog_s * 1e3:.0f} ms of work waits for each lane; the limit is {limit_s * 1e3:.0f} ms"
-    facts: dict[str, float | int | str] = {"backlog_ms": round(backlog_s * 1e3, 1), "limit_ms": limit_s * 1e3}
-    return EffserveError(ErrorKind.QUEUE_FULL, detail, facts, retry_after_s=max(backlog_s - limit_s, 0.1))

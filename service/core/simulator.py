@@ -8,7 +8,7 @@ import heapq
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from service.core.actions import Action, Start
+from service.core.actions import Action, Reject, Start, Terminate
 from service.core.errors import EffserveError
 from service.core.latency import Observation
 from service.core.scheduler import Scheduler
@@ -16,6 +16,8 @@ from service.core.values import Decision, Job
 
 ServiceTime = Callable[[Job, Decision], tuple[float, float]]
 """Seconds a run takes in truth: (decode, inference)."""
+StopTime = Callable[[Job], float]
+"""Seconds from a termination until the lane is free, in truth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +44,24 @@ class Outcome:
         return self.error is None and self.finished_s <= self.job.question.deadline.at_s
 
 
-def simulate(scheduler: Scheduler, arrivals: Iterable[Arrival], service_time: ServiceTime) -> list[Outcome]:
+def simulate(
+    scheduler: Scheduler, arrivals: Iterable[Arrival], service_time: ServiceTime, stop_time: StopTime = lambda _: 0.0
+) -> list[Outcome]:
     """Run a trace to its end and return the outcomes in the order they were reached. O(n log n) events."""
-    return _Simulation(scheduler, service_time).run(arrivals)
+    return _Simulation(scheduler, service_time, stop_time).run(arrivals)
 
 
 class _Simulation:
-    def __init__(self, scheduler: Scheduler, service_time: ServiceTime) -> None:
+    def __init__(self, scheduler: Scheduler, service_time: ServiceTime, stop_time: StopTime) -> None:
         self._scheduler = scheduler
         self._service_time = service_time
-        self._events: list[tuple[float, int, Arrival | _Completion]] = []
+        self._stop_time = stop_time
+        self._events: list[tuple[float, int, _Event]] = []
+        self._lanes: dict[int, _End] = {}
+        """How what runs on a lane will end, as things stand."""
+        self._alarm: _Wake | None = None
+        self._answers: dict[int, Decision] = {}
+        """In hand, by job."""
         self._outcomes: list[Outcome] = []
         self._sequence = 0
 
@@ -60,32 +70,92 @@ class _Simulation:
             self._push(arrival.at_s, arrival)
         while self._events:
             now_s, _, event = heapq.heappop(self._events)
-            self._perform(now_s, self._step(now_s, event))
+            if self._is_current(event):
+                self._perform(now_s, self._step(now_s, event))
+                self._set_alarm(now_s)
         return self._outcomes
 
-    def _step(self, now_s: float, event: "Arrival | _Completion") -> list[Action]:
-        if isinstance(event, Arrival):
-            return self._scheduler.submit(now_s, event.job)
-        self._outcomes.append(Outcome(event.start.job, event.start.decision, now_s))
-        return self._scheduler.finish(now_s, event.start.lane, event.run)
+    def _is_current(self, event: "_Event") -> bool:
+        """Whether it still happens: no termination came before that end, and no other alarm was set since."""
+        match event:
+            case _End(start):
+                return self._lanes.get(start.lane) is event
+            case _Wake():
+                return self._alarm is event
+            case _:
+                return True
+
+    def _step(self, now_s: float, event: "_Event") -> list[Action]:
+        match event:
+            case Arrival(_, job):
+                return self._scheduler.submit(now_s, job)
+            case _Wake():
+                return self._scheduler.tick(now_s)
+            case _:
+                return self._finish(now_s, event.start, event.run)
+
+    def _finish(self, now_s: float, start: Start, run: Observation | None) -> list[Action]:
+        """Nothing ran to its end when `run` is None."""
+        del self._lanes[start.lane]
+        if run is None:
+            return self._scheduler.terminated(now_s, start.lane)
+        self._answers[start.job.id] = start.decision
+        if not start.job.question.insures:
+            self._deliver(now_s, start.job)
+        return self._scheduler.finish(now_s, start.lane, run)
 
     def _perform(self, now_s: float, actions: list[Action]) -> None:
         for action in actions:
-            if isinstance(action, Start):
-                decode_s, inference_s = self._service_time(action.job, action.decision)
-                run = Observation(
-                    action.decision.variant.name, action.job.image_format, action.job.decode_s, decode_s, inference_s
-                )
-                self._push(now_s + decode_s + inference_s, _Completion(action, run))
-            else:
-                self._outcomes.append(Outcome(action.job, None, now_s, action.error))
+            match action:
+                case Start(_, job, decision):
+                    decode_s, inference_s = self._service_time(job, decision)
+                    run = Observation(decision.variant.name, job.image_format, job.decode_s, decode_s, inference_s)
+                    self._end(now_s + decode_s + inference_s, _End(action, run))
+                case Reject(job, error):
+                    self._outcomes.append(Outcome(job, None, now_s, error))
+                case Terminate(lane):
+                    self._stop(now_s, lane)
+                case _:
+                    self._deliver(now_s, action.job)
 
-    def _push(self, at_s: float, event: "Arrival | _Completion") -> None:
+    def _deliver(self, now_s: float, job: Job) -> None:
+        self._outcomes.append(Outcome(job, self._answers.pop(job.id), now_s))
+
+    def _stop(self, now_s: float, lane: int) -> None:
+        """The run stops soon, unless it ends by itself before."""
+        ending = self._lanes[lane]
+        stopped_s = now_s + self._stop_time(ending.start.job)
+        if stopped_s < ending.at_s:
+            self._end(stopped_s, _End(ending.start, None))
+
+    def _end(self, at_s: float, end: "_End") -> None:
+        end.at_s = at_s
+        self._lanes[end.start.lane] = end
+        self._push(at_s, end)
+
+    def _set_alarm(self, now_s: float) -> None:
+        """The scheduler wants to be asked again, unless something happens before: that sets another."""
+        wake_s = self._scheduler.wake_s(now_s)
+        self._alarm = None
+        if wake_s is not None:
+            self._alarm = _Wake()
+            self._push(max(wake_s, now_s), self._alarm)
+
+    def _push(self, at_s: float, event: "_Event") -> None:
         heapq.heappush(self._events, (at_s, self._sequence, event))
         self._sequence += 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Completion:
+@dataclass(eq=False, slots=True)
+class _End:
     start: Start
-    run: Observation
+    run: Observation | None
+    """None when it was terminated."""
+    at_s: float = 0.0
+
+
+class _Wake:
+    """Nothing happened."""
+
+
+_Event = Arrival | _End | _Wake

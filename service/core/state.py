@@ -1,6 +1,7 @@
 """What a policy sees when it decides: the waiting jobs, the lanes, the arrival rate. A frozen snapshot."""
 
 import heapq
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +20,12 @@ class Costs(Protocol):
     def respond_s(self) -> float:
         """Time to keep back for the response."""
 
+    def terminate_s(self) -> float | None:
+        """Time within which a terminated run stops; None where runs cannot be terminated."""
+
+
+OVERRUN = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class Running:
@@ -29,10 +36,24 @@ class Running:
     variant: Variant
     started_s: float
     expected_end_s: float
+    tail_end_s: float
+    """When all but a small share of such runs have ended."""
+    stops_s: float | None = None
+    """When the lane is free at the latest, once the run was asked to stop."""
+    abandoned: bool = False
+    """Whether nobody waits for the answer any more."""
 
     def remaining_s(self, now_s: float) -> float:
-        """Expected seconds until the lane is free; never below zero, however late the run is."""
-        return max(self.expected_end_s - now_s, 0.0)
+        """Expected seconds until the lane is free; never below zero, however late the run is.
+
+        A run that is late already ends by its tail, as far as anybody knows; one that is later still takes a tenth of
+        what it took so far.
+        """
+        if self.stops_s is not None:
+            return max(min(self.stops_s, self.expected_end_s) - now_s, 0.0)
+        if now_s < self.expected_end_s:
+            return self.expected_end_s - now_s
+        return max(self.tail_end_s - now_s, OVERRUN * (now_s - self.started_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +65,10 @@ class SystemState:
     running: tuple[Running, ...]
     lanes: int
     arrivals_per_s: float
+    wasted_share: float = 0.0
+    """Share of the lanes' recent time that went into runs which were then terminated."""
+    insured: tuple[Job, ...] = ()
+    """Jobs with an answer in hand that wait for a better one, in deadline order."""
 
     @property
     def idle_lanes(self) -> tuple[int, ...]:
@@ -52,19 +77,18 @@ class SystemState:
         return tuple(lane for lane in range(self.lanes) if lane not in busy)
 
 
-def free_lanes_s(now_s: float, state: SystemState) -> list[float]:
-    """Seconds until each lane is free, as a heap."""
-    free_s = [run.remaining_s(now_s) for run in state.running] + [0.0] * len(state.idle_lanes)
+def free_lanes_s(state: SystemState, running_s: list[float]) -> list[float]:
+    """Seconds until each lane is free, as a heap; `running_s` of those that run something."""
+    free_s = running_s + [0.0] * len(state.idle_lanes)
     heapq.heapify(free_s)
     return free_s
 
 
-def wait_s(now_s: float, state: SystemState, ahead_s: list[float]) -> float:
-    """Expected wait of a job behind `ahead_s` (service times of the jobs before it, in order), on all lanes.
+def wait_s(free_s: list[float], ahead_s: Iterable[float]) -> float:
+    """Expected wait of a job behind `ahead_s` (service times of the jobs before it, in order).
 
-    List scheduling: each job ahead goes to the lane that is free first.
+    List scheduling: each job ahead goes to the lane that is free first. Uses up `free_s`, a heap.
     """
-    free_s = free_lanes_s(now_s, state)
     for service_s in ahead_s:
         heapq.heapreplace(free_s, free_s[0] + service_s)
     return free_s[0]

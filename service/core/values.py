@@ -37,6 +37,20 @@ class Mode(StrEnum):
     """Refuse at once and name the smallest budget that would do."""
 
 
+class PolicyName(StrEnum):
+    """How a request's budget is spent."""
+
+    K1 = "k1"
+    """One run, of the best variant that the budget buys."""
+    P2 = "p2"
+    """Insured: the cheapest variant first, whose answer is kept; then something better, as long as there is time."""
+
+    @property
+    def insures(self) -> bool:
+        """Whether an answer is kept in hand while a better one is tried."""
+        return self is not PolicyName.K1
+
+
 class AccuracySource(StrEnum):
     """Where a variant's expected top-1 comes from."""
 
@@ -91,6 +105,12 @@ class Question:
     """The cheapest variant whose expected top-1 is at least this."""
     explain: bool = False
     """Whether the decision lists every candidate with its verdict."""
+    policy: PolicyName = PolicyName.K1
+
+    @property
+    def insures(self) -> bool:
+        """Whether an answer is kept in hand while a better one is tried: never where only one variant will do."""
+        return self.policy.insures and self.variant is None and self.min_top1 is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +123,10 @@ class Job:
     """Expected decode time for this image, from its header."""
     image_format: str = "JPEG"
     """The format that expectation is for."""
+    terminated: Variant | None = None
+    """What ran when the job had to make room for a more urgent one. It happens once; the cheapest variant runs next."""
+    in_hand: Variant | None = None
+    """What has answered already; the answer is kept while something better is tried (`Question.insures`)."""
 
 
 class Verdict(StrEnum):
@@ -112,7 +136,9 @@ class Verdict(StrEnum):
     TOO_SLOW = "too_slow"
     """Its tail latency does not fit what is left of the budget."""
     WOULD_STARVE_WAITING = "would_starve_waiting"
-    """It fits, but the requests that wait would then miss their deadlines."""
+    """It fits, but requests that wait or are expected would then miss their deadlines."""
+    TERMINATED = "terminated"
+    """A run of this request was terminated for a more urgent one; only the cheapest is left to it."""
     LESS_ACCURATE = "less_accurate"
     """It fits, and a more accurate variant fits too."""
     DOMINATED = "dominated"
@@ -134,7 +160,11 @@ class Reason(StrEnum):
     NAMED_BY_REQUEST = "named_by_request"
     CHEAPEST_AT_MIN_ACCURACY = "cheapest_at_min_accuracy"
     PROTECTS_WAITING = "protects_waiting"
-    """A more accurate one would fit this budget but make a waiting request miss its deadline."""
+    """A more accurate one would fit this budget but make a request that waits or is expected miss its deadline."""
+    INSURES = "insures"
+    """The cheapest answers first, for certain; upgrades may follow."""
+    UPGRADES = "upgrades"
+    """An answer was in hand, and there was time for a better one."""
     CHEAPEST_NONE_FITS = "cheapest_none_fits"
     """Best effort: nothing fits, so the cheapest answers as soon as it can."""
 
@@ -166,6 +196,8 @@ class Decision:
     """Whether the tail latency fits what is left."""
     candidates: tuple[Candidate, ...] = ()
     """Every variant, when the question asked for an explanation: making the list costs more than deciding."""
+    terminated: Variant | None = None
+    """What ran for this request before and had to make room for a more urgent one."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.expected_s) and math.isfinite(self.tail_s)):
@@ -183,8 +215,10 @@ class Timing:
     inference_s: float
     respond_s: float
     """Hand-over from the lane, top-k, building the response."""
+    hold_s: float = 0.0
+    """An answer was in hand and kept, while a better one was tried in vain."""
 
     @property
     def total_s(self) -> float:
         """First byte to response handed over."""
-        return self.receive_s + self.queue_s + self.decode_s + self.inference_s + self.respond_s
+        return self.receive_s + self.queue_s + self.decode_s + self.inference_s + self.hold_s + self.respond_s

@@ -7,8 +7,10 @@ _SENTENCES = {
     "fits the {left:.1f} ms left",
     Reason.NAMED_BY_REQUEST: "the request named {name}",
     Reason.CHEAPEST_AT_MIN_ACCURACY: "{name} is the cheapest variant with the accuracy asked for",
-    Reason.PROTECTS_WAITING: "{name} leaves the waiting requests feasible; a more accurate variant would fit this "
-    "budget, but not theirs",
+    Reason.PROTECTS_WAITING: "{name} leaves the requests that wait or are expected feasible; a more accurate variant "
+    "would fit this budget, but not theirs",
+    Reason.INSURES: "{name} is the cheapest and answers first; something better may follow",
+    Reason.UPGRADES: "{name} is more accurate than the answer in hand and fits the {left:.1f} ms left",
     Reason.CHEAPEST_NONE_FITS: "no variant fits the {left:.1f} ms left; {name} is the cheapest",
 }
 
@@ -19,7 +21,8 @@ def why(decision: Decision) -> str:
     sentence = _SENTENCES[decision.reason].format(name=decision.variant.name, tail=decision.tail_s * 1e3, left=left_ms)
     misses = not decision.fits and decision.reason is not Reason.CHEAPEST_NONE_FITS
     late = f"; its tail latency, {decision.tail_s * 1e3:.1f} ms, does not fit the {left_ms:.1f} ms left"
-    return sentence + late if misses else sentence
+    before = "" if decision.terminated is None else f"; {decision.terminated.name} had to make room before"
+    return sentence + (late if misses else "") + before
 
 
 def refused(mode: Mode, decision: Decision) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.core.errors import EffserveError, ErrorKind
-from service.core.values import Deadline, Mode, Question
+from service.core.values import Deadline, Mode, PolicyName, Question
 
 MAX_BUDGET_MS = 600_000.0
 """Ten minutes: far above what any variant takes; larger values are mistakes of unit."""
@@ -43,6 +43,11 @@ class PlanParameters(BaseModel):
     mode: Mode | None = Field(
         None, description="What to do when no variant fits: `best_effort` answers late, `strict` refuses."
     )
+    policy: PolicyName | None = Field(
+        None,
+        description="How the budget is spent: `k1` on one run of the best variant it buys, `p2` on the cheapest first, "
+        "whose answer is kept, and then on something better while there is time.",
+    )
 
 
 class ClassifyParameters(PlanParameters):
@@ -61,6 +66,7 @@ class Defaults:
 
     budget_ms: float = 100.0
     mode: Mode = Mode.BEST_EFFORT
+    policy: PolicyName = PolicyName.K1
 
 
 def checked(model: type[P], given: Mapping[str, object]) -> P:
@@ -79,7 +85,23 @@ def question(asked: PlanParameters, started_s: float, defaults: Defaults) -> Que
     budget_ms = defaults.budget_ms if asked.budget_ms is None else asked.budget_ms
     deadline = Deadline(started_s, budget_ms / 1e3)
     explain = asked.explain if isinstance(asked, ClassifyParameters) else True
-    return Question(deadline, asked.mode or defaults.mode, asked.variant, asked.min_accuracy, explain)
+    return Question(
+        deadline,
+        asked.mode or defaults.mode,
+        asked.variant,
+        asked.min_accuracy,
+        explain,
+        asked.policy or defaults.policy,
+    )
+
+
+def insured(asked: P) -> P:
+    """The same by a policy that answers early. Raises `EffserveError(INVALID_PARAMETER)` when another one is named."""
+    policy = asked.policy or PolicyName.P2
+    if not policy.insures:
+        detail = f"policy: {policy} gives one answer; here it can only be p2, which holds when none is named"
+        raise EffserveError(ErrorKind.INVALID_PARAMETER, detail, {"parameter": "policy"})
+    return asked.model_copy(update={"policy": policy})
 
 
 def invalid_parameter(error: Mapping[str, Any]) -> EffserveError:

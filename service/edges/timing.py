@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-STAGES = ("receive", "queue", "decode", "inference", "respond", "total")
+STAGES = ("receive", "queue", "decode", "inference", "hold", "respond", "total")
 
 
 def server_timing(stages_ms: Mapping[str, float]) -> str:

@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,8 @@ from pydantic import Field, TypeAdapter
 
 from service.core.latency import Calibration, DecodeCost
 from service.core.values import ImageHeader
+from service.pipeline import termination
+from service.pipeline.termination import Stoppable
 
 PASSES = 2
 """Turns that each variant gets."""
@@ -35,14 +37,9 @@ MIN_RUNS, MAX_RUNS = 2, 20
 """Runs per lane, variant and pass, after one that is not counted."""
 MOST_RATIO = 2.0
 """Longer runs were other work on the machine; whether that is its habit, live runs will tell."""
-SCHEMA_VERSION: Literal[3] = 3
-
-
-class Runnable(Protocol):
-    """A session, as far as calibration needs one."""
-
-    def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Logits [N, classes] of images [N, S, S, 3]."""
+SCHEMA_VERSION: Literal[4] = 4
+STOP_MARGIN = 2.0
+"""Terminated runs stop within this many times their usual time to stop, nearly always."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +49,7 @@ class Subject:
     name: str
     graph_sha256: str
     input_size_px: int
-    session: Runnable
+    session: Stoppable
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +68,8 @@ class _Measured:
     base_s: _Positive
     """Usual time of one run."""
     ratios: tuple[_Positive, ...]
+    stop_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
+    """Usual time until a terminated run has stopped; None when it does not."""
 
 
 _Part = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -90,7 +89,7 @@ class _Cost:
 class _Content:
     """The file, as JSON."""
 
-    schema: Literal[3]
+    schema: Literal[4]
     fingerprint: str
     variants: dict[str, _Measured] = field(default_factory=dict)
     decode: dict[str, _Cost] = field(default_factory=dict)
@@ -114,6 +113,12 @@ class CalibrationFile:
     def decode(self) -> dict[str, DecodeCost]:
         """What is known of decoding; empty when nothing is."""
         return {name: DecodeCost(**asdict(cost)) for name, cost in self._content.decode.items()}
+
+    def calibration(self, graphs: Mapping[str, str]) -> Calibration | None:
+        """What is known of all these graphs (variant → checksum) and of decoding; None where any of it is missing."""
+        measured = {name: self.variant(sha256) for name, sha256 in graphs.items()}
+        known = {name: one for name, one in measured.items() if one is not None}
+        return _calibration(known, self.decode()) if len(known) == len(measured) and self._content.decode else None
 
     def keep(self, variants: Mapping[str, _Measured], decode: Mapping[str, DecodeCost]) -> None:
         """Add measurements and write the file. Raises `OSError`."""
@@ -165,9 +170,7 @@ class Calibrator:
             measured = self._known(subjects)
             measured |= self._measure([subject for subject in subjects if subject.name not in measured], pool)
         self._keep({s.graph_sha256: measured[s.name] for s in subjects}, decode_costs)
-        bases = {subject.name: measured[subject.name].base_s for subject in subjects}
-        ratios = tuple(ratio for subject in subjects for ratio in measured[subject.name].ratios)
-        return Calibration(bases, decode_costs, ratios)
+        return _calibration({subject.name: measured[subject.name] for subject in subjects}, decode_costs)
 
     def _keep(self, measured: dict[str, _Measured], decode: dict[str, DecodeCost]) -> None:
         if self._file is None:
@@ -190,7 +193,12 @@ class Calibrator:
             for subject in subjects:
                 self._progress(f"measuring {subject.name}")
                 times[subject.name] += self._turn(subject, pool)
-        return _settle(times)
+        stops = {subject.name: self._stop(subject, min(times[subject.name]), pool) for subject in subjects}
+        return _settle(times, stops)
+
+    def _stop(self, subject: Subject, usual_s: float, pool: ThreadPoolExecutor) -> float | None:
+        pixels = _pixels(subject)
+        return termination.measure(subject.session, pixels, usual_s=usual_s, pool=pool, clock=self._clock)
 
     def _turn(self, subject: Subject, pool: ThreadPoolExecutor) -> list[float]:
         """One pass of one variant. Its first run pays for caches that the variant before has filled."""
@@ -200,9 +208,7 @@ class Calibrator:
 
     def _round(self, subject: Subject, pool: ThreadPoolExecutor, *, runs: int) -> list[float]:
         """Run on all lanes at once; the single times of all of them."""
-        pixels = np.random.default_rng(0).integers(
-            0, 256, (1, subject.input_size_px, subject.input_size_px, 3), dtype=np.uint8
-        )
+        pixels = _pixels(subject)
         lanes = [pool.submit(self._times, lambda: subject.session.run(pixels), runs) for _ in range(self._lanes)]
         return [one for lane in lanes for one in lane.result()]
 
@@ -226,14 +232,33 @@ class Calibrator:
         return {name: _line(sorted(points)) for name, points in times.items()}
 
 
-def _settle(times: Mapping[str, Sequence[float]]) -> dict[str, _Measured]:
+def _pixels(subject: Subject) -> npt.NDArray[np.uint8]:
+    size = subject.input_size_px
+    return np.random.default_rng(0).integers(0, 256, (1, size, size, 3), dtype=np.uint8)
+
+
+def _calibration(measured: Mapping[str, _Measured], decode: Mapping[str, DecodeCost]) -> Calibration:
+    bases = {name: one.base_s for name, one in measured.items()}
+    ratios = tuple(ratio for one in measured.values() for ratio in one.ratios)
+    return Calibration(bases, decode, ratios, _worst_stop_s([one.stop_s for one in measured.values()]))
+
+
+def _worst_stop_s(stops: Sequence[float | None]) -> float | None:
+    """None as soon as one variant cannot be terminated: the rule counts on all of them."""
+    known = [stop_s for stop_s in stops if stop_s is not None]
+    return max(known) * STOP_MARGIN if known and len(known) == len(stops) else None
+
+
+def _settle(times: Mapping[str, Sequence[float]], stops: Mapping[str, float | None]) -> dict[str, _Measured]:
     """Bases and ratios; see the module's last paragraph."""
     if not times:
         return {}
     least = {name: min(runs) for name, runs in times.items()}
     usual = median(run / least[name] for name, runs in times.items() for run in runs)
     return {
-        name: _Measured(least[name] * usual, tuple(min(run / (least[name] * usual), MOST_RATIO) for run in runs))
+        name: _Measured(
+            least[name] * usual, tuple(min(run / (least[name] * usual), MOST_RATIO) for run in runs), stops[name]
+        )
         for name, runs in times.items()
     }
 

@@ -8,6 +8,7 @@ from service.core.values import Variant
 from service.pipeline import image
 from service.pipeline.lanes import LaneRun
 from service.pipeline.session import Session
+from service.pipeline.stop import Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +26,17 @@ class Executor:
         self._runners = runners
         self._clock = clock
 
-    def __call__(self, body: bytes, variant: Variant) -> LaneRun:
-        """Logits [classes] with the time each stage took. Raises `EffserveError(UNDECODABLE_IMAGE | INTERNAL)`."""
+    def __call__(self, body: bytes, variant: Variant, stop: Stop | None = None) -> LaneRun:
+        """Logits [classes] with the time each stage took.
+
+        Raises `EffserveError(UNDECODABLE_IMAGE | INTERNAL)`, and `Terminated` when `stop` was asked in time.
+        """
         runner = self._runners[variant.name]
         started_s = self._clock()
         pixels = image.decode(body, runner.preprocessing)
         decoded_s = self._clock()
-        logits = runner.session.run(pixels[None])
+        if stop is not None:
+            stop.check()
+        logits = runner.session.run(pixels[None], stop)
         ended_s = self._clock()
         return LaneRun(logits[0], started_s, decoded_s - started_s, ended_s - decoded_s)

@@ -9,16 +9,18 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from service.core.actions import Action, Start
+from service.core.actions import Action, Deliver, Reject, Start, Terminate
+from service.core.errors import EffserveError
 from service.core.latency import Observation
 from service.core.scheduler import Scheduler
 from service.core.values import Decision, Job, Variant
+from service.pipeline.stop import Stop, Terminated
 
 Logits = npt.NDArray[np.float32]
 
@@ -42,10 +44,14 @@ class Served:
     run: LaneRun
     dispatched_s: float
     """When the scheduler gave the job to its lane: the end of its wait in the queue."""
+    hold_s: float = 0.0
+    """Seconds it was kept in hand while something better was tried, in vain."""
 
 
-Execute = Callable[[bytes, Variant], LaneRun]
-"""Decode the image and run the variant on it. Called on a lane's thread; raises `EffserveError`."""
+Execute = Callable[[bytes, Variant, Stop], LaneRun]
+"""Decode the image and run the variant on it. Called on a lane's thread; raises `EffserveError` or `Terminated`."""
+OnAnswer = Callable[[Served], None]
+"""Takes an answer that may be followed by a better one. Called on the event loop."""
 Done = Callable[[LaneRun | BaseException], None]
 """Takes a lane's result. Called on the event loop."""
 
@@ -55,6 +61,9 @@ class Lane(Protocol):
 
     def start(self, body: bytes, variant: Variant, done: Done) -> None:
         """Begin; `done` is called on the event loop when it ends. Only called while the lane is idle."""
+
+    def terminate(self) -> None:
+        """End what runs soon; `done` then gets `Terminated`, or the result if it was there first."""
 
     def close(self) -> None:
         """End after the job in hand."""
@@ -66,13 +75,19 @@ class ThreadLane:
     def __init__(self, number: int, execute: Execute, loop: asyncio.AbstractEventLoop) -> None:
         self._execute = execute
         self._loop = loop
-        self._tasks: queue.SimpleQueue[tuple[bytes, Variant, Done] | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[tuple[bytes, Variant, Done, Stop] | None] = queue.SimpleQueue()
+        self._stop = Stop()
         self._thread = threading.Thread(target=self._work, name=f"lane-{number}", daemon=True)
         self._thread.start()
 
     def start(self, body: bytes, variant: Variant, done: Done) -> None:
         """See `Lane.start`."""
-        self._tasks.put((body, variant, done))
+        self._stop = Stop()
+        self._tasks.put((body, variant, done, self._stop))
+
+    def terminate(self) -> None:
+        """See `Lane.terminate`."""
+        self._stop.ask()
 
     def close(self) -> None:
         """See `Lane.close`; returns when the thread has ended."""
@@ -81,13 +96,13 @@ class ThreadLane:
 
     def _work(self) -> None:
         while task := self._tasks.get():
-            body, variant, done = task
-            self._loop.call_soon_threadsafe(done, self._run(body, variant))
+            body, variant, done, stop = task
+            self._loop.call_soon_threadsafe(done, self._run(body, variant, stop))
 
-    def _run(self, body: bytes, variant: Variant) -> LaneRun | BaseException:
+    def _run(self, body: bytes, variant: Variant, stop: Stop) -> LaneRun | BaseException:
         # The one broad catch of a lane: whatever a job raises belongs to its request, and the lane lives on.
         try:
-            return self._execute(body, variant)
+            return self._execute(body, variant, stop)
         except BaseException as error:
             return error
 
@@ -100,17 +115,18 @@ class Lanes:
         self._lanes = lanes
         self._clock = clock
         self._pending: dict[int, _Pending] = {}
+        self._alarm: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
         return f"<Lanes pending={len(self._pending)} {self._scheduler!r}>"
 
-    async def run(self, job: Job, body: bytes) -> Served:
-        """Queue a job and wait for its result.
+    async def run(self, job: Job, body: bytes, on_answer: OnAnswer = lambda _: None) -> Served:
+        """Queue a job and wait for its result; `on_answer` gets each that is kept in hand before.
 
         Raises `EffserveError` when the job is rejected or its image cannot be decoded. When the caller is cancelled,
-        a job that still waits leaves the queue; one that runs ends its run, and the result is dropped.
+        a job that still waits leaves the queue; one that runs is terminated where that works, and its result dropped.
         """
-        pending = _Pending(body, asyncio.get_running_loop().create_future())
+        pending = _Pending(body, on_answer, asyncio.get_running_loop().create_future())
         self._pending[job.id] = pending
         try:
             self._perform(self._scheduler.submit(self._clock(), job))
@@ -118,20 +134,50 @@ class Lanes:
         finally:
             del self._pending[job.id]
             if pending.future.cancelled():
-                self._scheduler.cancel(job.id)
+                self._perform(self._scheduler.cancel(self._clock(), job.id))
 
     def close(self) -> None:
         """Wait for the jobs in hand and end the lanes."""
+        if self._alarm is not None:
+            self._alarm.cancel()
         for lane in self._lanes:
             lane.close()
 
     def _perform(self, actions: list[Action]) -> None:
         for action in actions:
-            pending = self._pending[action.job.id]
-            if isinstance(action, Start):
-                self._start(action, pending)
-            elif not pending.future.done():
-                pending.future.set_exception(action.error)
+            match action:
+                case Start(_, job):
+                    self._start(action, self._pending[job.id])
+                case Reject(job, error):
+                    self._reject(self._pending[job.id].future, error)
+                case Terminate(lane):
+                    self._lanes[lane].terminate()
+                case Deliver(job):
+                    self._deliver(self._pending[job.id])
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        """Ask the scheduler again when it wants to be asked; a later change of plan sets another."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        now_s = self._clock()
+        wake_s = self._scheduler.wake_s(now_s)
+        self._alarm = None
+        if wake_s is not None:
+            self._alarm = asyncio.get_running_loop().call_later(wake_s - now_s, self._tick)
+
+    def _tick(self) -> None:
+        self._perform(self._scheduler.tick(self._clock()))
+
+    def _reject(self, future: "asyncio.Future[Served]", error: EffserveError) -> None:
+        if not future.done():
+            future.set_exception(error)
+
+    def _deliver(self, pending: "_Pending") -> None:
+        served = pending.in_hand
+        if served is not None and not pending.future.done():
+            hold_s = 0.0 if pending.held_from_s is None else self._clock() - pending.held_from_s
+            pending.future.set_result(replace(served, hold_s=hold_s))
 
     def _start(self, action: Start, pending: "_Pending") -> None:
         dispatched_s = self._clock()
@@ -142,28 +188,43 @@ class Lanes:
         self._lanes[action.lane].start(pending.body, action.decision.variant, done)
 
     def _finish(self, start: Start, pending: "_Pending", dispatched_s: float, result: LaneRun | BaseException) -> None:
+        if isinstance(result, Terminated):
+            self._perform(self._scheduler.terminated(self._clock(), start.lane))
+            return
+        kept = isinstance(result, LaneRun) and start.job.question.insures
+        if isinstance(result, LaneRun) and not pending.future.done():
+            pending.in_hand, pending.held_from_s = Served(start.decision, result, dispatched_s), None
         # The lane gets its next job before this one's answer is built: lanes are what there is too little of.
         try:
             self._perform(self._scheduler.finish(self._clock(), start.lane, _observation(start, result)))
+        except BaseException:
+            # Then nothing will deliver what is kept.
+            kept = False
+            raise
         finally:
             # Whatever the bookkeeping does, the request that is done gets its result.
             if not pending.future.done():
-                _resolve(pending.future, start.decision, dispatched_s, result)
+                self._pass_on(pending, result, kept=kept)
+
+    def _pass_on(self, pending: "_Pending", result: LaneRun | BaseException, *, kept: bool) -> None:
+        if isinstance(result, BaseException):
+            pending.future.set_exception(result)
+        elif pending.in_hand is not None and kept:
+            pending.held_from_s = self._clock()
+            pending.on_answer(pending.in_hand)
+        elif pending.in_hand is not None:
+            pending.future.set_result(pending.in_hand)
 
 
 @dataclass(slots=True)
 class _Pending:
     body: bytes
+    on_answer: OnAnswer
     future: asyncio.Future[Served]
-
-
-def _resolve(
-    future: asyncio.Future[Served], decision: Decision, dispatched_s: float, result: LaneRun | BaseException
-) -> None:
-    if isinstance(result, LaneRun):
-        future.set_result(Served(decision, result, dispatched_s))
-    else:
-        future.set_exception(result)
+    in_hand: Served | None = None
+    held_from_s: float | None = None
+    """None until something better is tried: the way here from the lane's thread is no holding, but part of every
+    response."""
 
 
 def _observation(start: Start, result: LaneRun | BaseException) -> Observation | None:

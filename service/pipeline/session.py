@@ -16,6 +16,10 @@ import numpy.typing as npt
 import onnxruntime
 
 from service.core.errors import EffserveError, ErrorKind
+from service.pipeline.stop import Stop, Terminated
+
+TERMINATED_TEXT = "terminate flag"
+"""Of the error that a terminated run ends in: "Exiting due to terminate flag being set to true."."""
 
 
 class ExecutionProvider(StrEnum):
@@ -88,18 +92,33 @@ class Session:
         except EffserveError as error:
             raise SessionError(f"the graph does not run: {' '.join(str(error.__cause__).split())[:200]}") from error
 
-    def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def run(self, pixels: npt.NDArray[np.uint8], stop: Stop | None = None) -> npt.NDArray[np.float32]:
         """Logits [N, classes] of images [N, size, size, 3]. Releases the GIL.
 
-        Raises `EffserveError(INTERNAL)` when the runtime fails, with its error as the cause.
+        Raises `Terminated` when `stop` was asked and the runtime heeded it, `EffserveError(INTERNAL)` when the runtime
+        fails, with its error as the cause.
         """
         try:
-            (logits,) = self._session.run([self._output], {self._input: pixels})
+            (logits,) = self._session.run([self._output], {self._input: pixels}, _run_options(stop))
         except Exception as error:
             # ONNX Runtime raises its own unrelated classes and RuntimeError; all of them mean that the run failed.
+            # There is no code for a termination (onnxruntime issue 20999), only this text.
+            if stop is not None and stop.asked and TERMINATED_TEXT in str(error):
+                raise Terminated from None
             raise EffserveError(ErrorKind.INTERNAL, "inference failed") from error
         result: npt.NDArray[np.float32] = logits
         return result
+
+
+def _run_options(stop: Stop | None) -> onnxruntime.RunOptions | None:
+    """Fresh for each run: the flag stays set (onnxruntime's `RunOptions.terminate`)."""
+    if stop is None:
+        return None
+    options = onnxruntime.RunOptions()
+    # What the session says of itself, an error for each termination, would be written by each of them.
+    options.log_severity_level = 4
+    stop.heard_by(lambda: setattr(options, "terminate", True))
+    return options
 
 
 def _open(path: Path, options: SessionOptions) -> onnxruntime.InferenceSession:

@@ -93,6 +93,7 @@ class Logs:
             inference_ms=_ms(timing.inference_s),
             expected_ms=_ms(decision.expected_s),
             image_bytes=event.image_bytes,
+            terminated=None if decision.terminated is None else decision.terminated.name,
         )
 
     def _failed(self, event: RequestFailed) -> None:

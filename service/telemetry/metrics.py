@@ -96,6 +96,9 @@ TOP1 = _counter(
     "variant",
 )
 UNTRAINED = _counter("untrained_answers", "Answers by seeded weights, whose predictions mean nothing.", "variant")
+TERMINATED = _counter(
+    "terminated_runs", "Runs that made room for a more urgent request; `variant` is what ran.", "variant"
+)
 MACS = _counter("macs", "Multiply-adds spent on answers.", "protocol", "variant")
 IMAGE_BYTES = _counter("image_bytes", "Encoded bytes of answered images.", "protocol")
 TOTAL = _histogram("request_seconds", "First byte to response.", LATENCY_BUCKETS_S, "protocol", "variant")
@@ -110,6 +113,7 @@ READY = _gauge("ready", "1 while readiness is on.")
 WAITING = _gauge("queue_waiting", "Requests waiting for a lane.")
 LANES = _gauge("lanes", "Lanes.")
 BUSY = _gauge("lanes_busy", "Lanes at work.")
+WASTED = _gauge("wasted_ratio", "Share of the lanes' time that went into terminated runs, over ten seconds.")
 BACKLOG = _gauge("backlog_seconds", "Predicted work for each lane.")
 ARRIVALS = _gauge("arrivals_per_second", "Arrivals over the last second.")
 SLOWDOWN = _gauge("slowdown_ratio", "How much slower the machine runs now than at calibration.")
@@ -121,8 +125,8 @@ EXPECTED = _gauge("variant_expected_seconds", "Expected decode + inference time 
 TAIL = _gauge("variant_tail_seconds", "Its upper quantile: what has to fit a budget.", "variant")
 
 TABLE = (
-    REQUESTS, BUDGETS, DECISIONS, TOP1, UNTRAINED, MACS, IMAGE_BYTES, TOTAL, QUEUE, DECODE, INFERENCE, BUDGET, RATIO,
-    READY, WAITING, LANES, BUSY, BACKLOG, ARRIVALS, SLOWDOWN, REFUSED, VARIANT, EXPECTED, TAIL,
+    REQUESTS, BUDGETS, DECISIONS, TOP1, UNTRAINED, TERMINATED, MACS, IMAGE_BYTES, TOTAL, QUEUE, DECODE, INFERENCE,
+    BUDGET, RATIO, READY, WAITING, LANES, BUSY, WASTED, BACKLOG, ARRIVALS, SLOWDOWN, REFUSED, VARIANT, EXPECTED, TAIL,
 )  # fmt: skip
 """Every metric; `docs/metrics.md` is checked against it."""
 
@@ -175,6 +179,8 @@ class Metrics:
         self._count(IMAGE_BYTES, protocol, by=event.image_bytes)
         if not decision.variant.trained:
             self._count(UNTRAINED, variant)
+        if decision.terminated is not None:
+            self._count(TERMINATED, decision.terminated.name)
         self._time(TOTAL, timing.total_s, protocol, variant)
         self._time(QUEUE, timing.queue_s, protocol, variant)
         self._time(DECODE, timing.decode_s, protocol, variant)
@@ -250,7 +256,8 @@ def _plain(health: Health) -> dict[Spec, float]:
         READY: float(health.ready),
         WAITING: now.waiting,
         LANES: now.lanes,
-        BUSY: now.running,
+        BUSY: now.busy,
+        WASTED: now.wasted_share,
         BACKLOG: now.backlog_s,
         ARRIVALS: now.arrivals_per_s,
         SLOWDOWN: health.slowdown,

@@ -14,12 +14,21 @@ class Mode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MODE_UNSPECIFIED: _ClassVar[Mode]
     MODE_BEST_EFFORT: _ClassVar[Mode]
     MODE_STRICT: _ClassVar[Mode]
+
+class Policy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    POLICY_UNSPECIFIED: _ClassVar[Policy]
+    POLICY_K1: _ClassVar[Policy]
+    POLICY_P2: _ClassVar[Policy]
 MODE_UNSPECIFIED: Mode
 MODE_BEST_EFFORT: Mode
 MODE_STRICT: Mode
+POLICY_UNSPECIFIED: Policy
+POLICY_K1: Policy
+POLICY_P2: Policy
 
 class ClassifyRequest(_message.Message):
-    __slots__ = ("image", "budget_ms", "top_k", "variant", "min_accuracy", "mode", "explain", "request_id")
+    __slots__ = ("image", "budget_ms", "top_k", "variant", "min_accuracy", "mode", "explain", "request_id", "policy")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     BUDGET_MS_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
@@ -28,6 +37,7 @@ class ClassifyRequest(_message.Message):
     MODE_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
     image: bytes
     budget_ms: float
     top_k: int
@@ -36,10 +46,11 @@ class ClassifyRequest(_message.Message):
     mode: Mode
     explain: bool
     request_id: str
-    def __init__(self, image: _Optional[bytes] = ..., budget_ms: _Optional[float] = ..., top_k: _Optional[int] = ..., variant: _Optional[str] = ..., min_accuracy: _Optional[float] = ..., mode: _Optional[_Union[Mode, str]] = ..., explain: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...
+    policy: Policy
+    def __init__(self, image: _Optional[bytes] = ..., budget_ms: _Optional[float] = ..., top_k: _Optional[int] = ..., variant: _Optional[str] = ..., min_accuracy: _Optional[float] = ..., mode: _Optional[_Union[Mode, str]] = ..., explain: _Optional[bool] = ..., request_id: _Optional[str] = ..., policy: _Optional[_Union[Policy, str]] = ...) -> None: ...
 
 class ClassifyResponse(_message.Message):
-    __slots__ = ("request_id", "predictions", "decision", "timing", "budget", "image", "warnings")
+    __slots__ = ("request_id", "predictions", "decision", "timing", "budget", "image", "warnings", "final")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
@@ -47,6 +58,7 @@ class ClassifyResponse(_message.Message):
     BUDGET_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    FINAL_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     predictions: _containers.RepeatedCompositeFieldContainer[Prediction]
     decision: Decision
@@ -54,7 +66,8 @@ class ClassifyResponse(_message.Message):
     budget: Budget
     image: Image
     warnings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, request_id: _Optional[str] = ..., predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ...) -> None: ...
+    final: bool
+    def __init__(self, request_id: _Optional[str] = ..., predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ..., final: _Optional[bool] = ...) -> None: ...
 
 class ClassifyStreamResponse(_message.Message):
     __slots__ = ("request_id", "answer", "error")
@@ -91,7 +104,7 @@ class Prediction(_message.Message):
     def __init__(self, index: _Optional[int] = ..., wnid: _Optional[str] = ..., label: _Optional[str] = ..., probability: _Optional[float] = ...) -> None: ...
 
 class Decision(_message.Message):
-    __slots__ = ("variant", "version", "expected_top1", "expected_top1_source", "trained", "expected_ms", "tail_ms", "remaining_ms", "fits", "reason", "why", "candidates")
+    __slots__ = ("variant", "version", "expected_top1", "expected_top1_source", "trained", "expected_ms", "tail_ms", "remaining_ms", "fits", "reason", "why", "candidates", "terminated")
     VARIANT_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_TOP1_FIELD_NUMBER: _ClassVar[int]
@@ -104,6 +117,7 @@ class Decision(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     WHY_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    TERMINATED_FIELD_NUMBER: _ClassVar[int]
     variant: str
     version: int
     expected_top1: float
@@ -116,7 +130,8 @@ class Decision(_message.Message):
     reason: str
     why: str
     candidates: _containers.RepeatedCompositeFieldContainer[Candidate]
-    def __init__(self, variant: _Optional[str] = ..., version: _Optional[int] = ..., expected_top1: _Optional[float] = ..., expected_top1_source: _Optional[str] = ..., trained: _Optional[bool] = ..., expected_ms: _Optional[float] = ..., tail_ms: _Optional[float] = ..., remaining_ms: _Optional[float] = ..., fits: _Optional[bool] = ..., reason: _Optional[str] = ..., why: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ...) -> None: ...
+    terminated: str
+    def __init__(self, variant: _Optional[str] = ..., version: _Optional[int] = ..., expected_top1: _Optional[float] = ..., expected_top1_source: _Optional[str] = ..., trained: _Optional[bool] = ..., expected_ms: _Optional[float] = ..., tail_ms: _Optional[float] = ..., remaining_ms: _Optional[float] = ..., fits: _Optional[bool] = ..., reason: _Optional[str] = ..., why: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[Candidate, _Mapping]]] = ..., terminated: _Optional[str] = ...) -> None: ...
 
 class Candidate(_message.Message):
     __slots__ = ("variant", "version", "top1", "top1_source", "expected_ms", "tail_ms", "verdict")
@@ -137,20 +152,22 @@ class Candidate(_message.Message):
     def __init__(self, variant: _Optional[str] = ..., version: _Optional[int] = ..., top1: _Optional[float] = ..., top1_source: _Optional[str] = ..., expected_ms: _Optional[float] = ..., tail_ms: _Optional[float] = ..., verdict: _Optional[str] = ...) -> None: ...
 
 class Timing(_message.Message):
-    __slots__ = ("receive_ms", "queue_ms", "decode_ms", "inference_ms", "respond_ms", "total_ms")
+    __slots__ = ("receive_ms", "queue_ms", "decode_ms", "inference_ms", "respond_ms", "total_ms", "hold_ms")
     RECEIVE_MS_FIELD_NUMBER: _ClassVar[int]
     QUEUE_MS_FIELD_NUMBER: _ClassVar[int]
     DECODE_MS_FIELD_NUMBER: _ClassVar[int]
     INFERENCE_MS_FIELD_NUMBER: _ClassVar[int]
     RESPOND_MS_FIELD_NUMBER: _ClassVar[int]
     TOTAL_MS_FIELD_NUMBER: _ClassVar[int]
+    HOLD_MS_FIELD_NUMBER: _ClassVar[int]
     receive_ms: float
     queue_ms: float
     decode_ms: float
     inference_ms: float
     respond_ms: float
     total_ms: float
-    def __init__(self, receive_ms: _Optional[float] = ..., queue_ms: _Optional[float] = ..., decode_ms: _Optional[float] = ..., inference_ms: _Optional[float] = ..., respond_ms: _Optional[float] = ..., total_ms: _Optional[float] = ...) -> None: ...
+    hold_ms: float
+    def __init__(self, receive_ms: _Optional[float] = ..., queue_ms: _Optional[float] = ..., decode_ms: _Optional[float] = ..., inference_ms: _Optional[float] = ..., respond_ms: _Optional[float] = ..., total_ms: _Optional[float] = ..., hold_ms: _Optional[float] = ...) -> None: ...
 
 class Budget(_message.Message):
     __slots__ = ("requested_ms", "spent_ms", "met")
@@ -175,16 +192,18 @@ class Image(_message.Message):
     def __init__(self, format: _Optional[str] = ..., width_px: _Optional[int] = ..., height_px: _Optional[int] = ..., bytes: _Optional[int] = ...) -> None: ...
 
 class PlanRequest(_message.Message):
-    __slots__ = ("budget_ms", "variant", "min_accuracy", "mode")
+    __slots__ = ("budget_ms", "variant", "min_accuracy", "mode", "policy")
     BUDGET_MS_FIELD_NUMBER: _ClassVar[int]
     VARIANT_FIELD_NUMBER: _ClassVar[int]
     MIN_ACCURACY_FIELD_NUMBER: _ClassVar[int]
     MODE_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
     budget_ms: float
     variant: str
     min_accuracy: float
     mode: Mode
-    def __init__(self, budget_ms: _Optional[float] = ..., variant: _Optional[str] = ..., min_accuracy: _Optional[float] = ..., mode: _Optional[_Union[Mode, str]] = ...) -> None: ...
+    policy: Policy
+    def __init__(self, budget_ms: _Optional[float] = ..., variant: _Optional[str] = ..., min_accuracy: _Optional[float] = ..., mode: _Optional[_Union[Mode, str]] = ..., policy: _Optional[_Union[Policy, str]] = ...) -> None: ...
 
 class PlanResponse(_message.Message):
     __slots__ = ("decision", "budget_ms", "smallest_feasible_budget_ms", "would_be_refused")

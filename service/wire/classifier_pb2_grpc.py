@@ -41,6 +41,11 @@ class ClassifierStub:
                 request_serializer=effserve_dot_v1_dot_classifier__pb2.ClassifyRequest.SerializeToString,
                 response_deserializer=effserve_dot_v1_dot_classifier__pb2.ClassifyResponse.FromString,
                 _registered_method=True)
+        self.ClassifyAnytime = channel.unary_stream(
+                '/effserve.v1.Classifier/ClassifyAnytime',
+                request_serializer=effserve_dot_v1_dot_classifier__pb2.ClassifyRequest.SerializeToString,
+                response_deserializer=effserve_dot_v1_dot_classifier__pb2.ClassifyResponse.FromString,
+                _registered_method=True)
         self.ClassifyStream = channel.stream_stream(
                 '/effserve.v1.Classifier/ClassifyStream',
                 request_serializer=effserve_dot_v1_dot_classifier__pb2.ClassifyRequest.SerializeToString,
@@ -67,6 +72,18 @@ class ClassifierServicer:
 
         The budget starts to run when the service has read the message: gRPC does not tell a server when the first byte
         of a request came. Over a slow network, the time the upload takes is therefore not counted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClassifyAnytime(self, request, context):
+        """Classifies one image by the cheapest variant at once, then by better ones while the budget lasts.
+
+        Each answer is more accurate than the one before; the last is final, comes within the budget, and repeats the one
+        before when nothing better came. The policy is POLICY_P2; another one is refused. A request that names a variant or
+        a least accuracy gets one answer. A call may fail after its first answer, which is then all there is. The last
+        answer may use the budget up: let the call's deadline be later, or it may come too late for you.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -103,6 +120,11 @@ def add_ClassifierServicer_to_server(servicer, server):
     rpc_method_handlers = {
             'Classify': grpc.unary_unary_rpc_method_handler(
                     servicer.Classify,
+                    request_deserializer=effserve_dot_v1_dot_classifier__pb2.ClassifyRequest.FromString,
+                    response_serializer=effserve_dot_v1_dot_classifier__pb2.ClassifyResponse.SerializeToString,
+            ),
+            'ClassifyAnytime': grpc.unary_stream_rpc_method_handler(
+                    servicer.ClassifyAnytime,
                     request_deserializer=effserve_dot_v1_dot_classifier__pb2.ClassifyRequest.FromString,
                     response_serializer=effserve_dot_v1_dot_classifier__pb2.ClassifyResponse.SerializeToString,
             ),
@@ -148,6 +170,33 @@ class Classifier:
             request,
             target,
             '/effserve.v1.Classifier/Classify',
+            effserve_dot_v1_dot_classifier__pb2.ClassifyRequest.SerializeToString,
+            effserve_dot_v1_dot_classifier__pb2.ClassifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClassifyAnytime(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/effserve.v1.Classifier/ClassifyAnytime',
             effserve_dot_v1_dot_classifier__pb2.ClassifyRequest.SerializeToString,
             effserve_dot_v1_dot_classifier__pb2.ClassifyResponse.FromString,
             options,

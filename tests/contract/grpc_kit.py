@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,13 +23,14 @@ from model_store.manifest import (
 )
 from service.core.events import Event, Observer, RequestAnswered, RequestFailed
 from service.core.messages import RefusedVariant
+from service.core.policy import BudgetPolicy
 from service.core.scheduler import Scheduler
 from service.core.values import Variant
 from service.dataplane import Dataplane
 from service.edges.grpc import GrpcServer
 from service.edges.questions import Defaults
 from service.pipeline.image import encode_sample
-from service.pipeline.lanes import Done, LaneRun, Lanes
+from service.pipeline.lanes import Done, Lane, LaneRun, Lanes
 from service.pipeline.response import Label
 from service.pipeline.store import StoredVariant
 from service.wire import classifier_pb2_grpc
@@ -39,6 +40,12 @@ JPEG = encode_sample("JPEG", 64, 48)
 IMAGE_BYTES = 100_000
 CLASSES = 10
 REFUSED = RefusedVariant("b9", "1", "model.onnx is missing")
+SLOW_S = {name: 1000 * seconds for name, seconds in TIMES_S.items()}
+"""What runs are expected to take: so long that a moment in which the machine is busy changes no decision."""
+BACKLOG_LIMIT_S = 2000.0
+DEFAULTS = Defaults()
+PATIENCE_S = 60.0
+"""How long is waited for what should happen at once: only a test that fails waits so long."""
 
 
 class Gate:
@@ -55,6 +62,17 @@ class Gate:
             asyncio.get_running_loop().call_soon(done, self.error or run)
         else:
             self._held.append((done, run))
+
+    def step(self) -> None:
+        """End the run that is held longest; the gate stays shut."""
+        done, run = self._held.pop(0)
+        asyncio.get_running_loop().call_soon(done, self.error or run)
+
+    async def until_held(self, count: int) -> None:
+        """Wait until that many runs are held."""
+        async with asyncio.timeout(PATIENCE_S):
+            while len(self._held) != count:  # noqa: ASYNC110 - lanes have no event for it
+                await asyncio.sleep(0.002)
 
     def release(self) -> None:
         """Open the gate."""
@@ -76,6 +94,9 @@ class GatedLane:
         logits[7] = 3.0
         self._gate.pass_on(done, LaneRun(logits, time.monotonic(), 0.0, 0.0))
 
+    def terminate(self) -> None:
+        """Too fast for that."""
+
     def close(self) -> None:
         """Nothing to end."""
 
@@ -94,8 +115,8 @@ class Recorder:
             self.forward_to.observe(event)
 
     async def until(self, *, failed: int) -> None:
-        """Wait until that many requests have failed, for five seconds at most."""
-        async with asyncio.timeout(5):
+        """Wait until that many requests have failed."""
+        async with asyncio.timeout(PATIENCE_S):
             while len(self.failed) < failed:  # noqa: ASYNC110 - events come from all sides
                 await asyncio.sleep(0.002)
 
@@ -134,38 +155,43 @@ class Kit:
         return statistics.waiting + statistics.running
 
     async def until_in_hand(self, count: int) -> None:
-        """Wait until that many jobs wait or run, for five seconds at most."""
-        async with asyncio.timeout(5):
+        """Wait until that many jobs wait or run."""
+        async with asyncio.timeout(PATIENCE_S):
             while self.in_hand != count:  # noqa: ASYNC110 (the scheduler has no event for it)
                 await asyncio.sleep(0.002)
 
 
 def composed(
-    gate: Gate, seen: Recorder, lanes: int, times_s: Mapping[str, float] = TIMES_S, **options: object
+    gate: Gate, seen: Recorder, lanes: int, times_s: Mapping[str, float] = SLOW_S, **options: object
 ) -> tuple[Dataplane, Scheduler]:
     """A dataplane over the paper's family, with the real policy (which `options` go to) and scheduler."""
-    rule = policy(FAMILY, **options)
+    rule = policy(FAMILY, **{"backlog_limit_s": BACKLOG_LIMIT_S, **options})  # type: ignore[arg-type]
     scheduler = Scheduler(policy=rule, latency=latency(times_s), lanes=lanes)
-    shell = Lanes(scheduler, [GatedLane(gate) for _ in range(lanes)], time.monotonic)
-    dataplane = Dataplane(
+    return over(scheduler, rule, [GatedLane(gate) for _ in range(lanes)], seen, time.monotonic), scheduler
+
+
+def over(
+    scheduler: Scheduler, rule: BudgetPolicy, lanes: list[Lane], seen: Recorder, clock: Callable[[], float]
+) -> Dataplane:
+    """A dataplane over these lanes."""
+    return Dataplane(
         entries={variant.name: _entry(variant) for variant in FAMILY},
         refused=[REFUSED],
-        policy=rule,
+        catalogue=rule.catalogue,
         scheduler=scheduler,
-        lanes=shell,
+        lanes=Lanes(scheduler, lanes, clock),
         observer=seen,
-        clock=time.monotonic,
+        clock=clock,
         max_pixels=1_000_000,
     )
-    return dataplane, scheduler
 
 
 @asynccontextmanager
-async def serving(*, lanes: int = 1, reflection: bool = True) -> AsyncIterator[Kit]:
+async def serving(*, lanes: int = 1, reflection: bool = True, defaults: Defaults = DEFAULTS) -> AsyncIterator[Kit]:
     """A started server and a client connected to it; both are gone afterwards."""
     gate, seen = Gate(), Recorder()
     dataplane, scheduler = composed(gate, seen, lanes)
-    server = made(dataplane, reflection=reflection)
+    server = made(dataplane, reflection=reflection, defaults=defaults)
     port = server.bind("127.0.0.1", 0)
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -176,10 +202,10 @@ async def serving(*, lanes: int = 1, reflection: bool = True) -> AsyncIterator[K
             await server.stop(1.0)
 
 
-def made(dataplane: Dataplane, *, reflection: bool = True) -> GrpcServer:
+def made(dataplane: Dataplane, *, reflection: bool = True, defaults: Defaults = DEFAULTS) -> GrpcServer:
     """A server that is not bound yet."""
     return GrpcServer(
-        dataplane, clock=time.monotonic, defaults=Defaults(), image_bytes=IMAGE_BYTES, reflection=reflection
+        dataplane, clock=time.monotonic, defaults=defaults, image_bytes=IMAGE_BYTES, reflection=reflection
     )
 
 

@@ -17,8 +17,7 @@ from service.edges.http.server import HttpServer
 from service.edges.questions import Defaults
 from service.settings import Settings, load
 from service.telemetry.metrics import Metrics
-from tests.builders import TIMES_S
-from tests.contract.grpc_kit import IMAGE_BYTES, Gate, Recorder, composed
+from tests.contract.grpc_kit import DEFAULTS, IMAGE_BYTES, PATIENCE_S, SLOW_S, Gate, Recorder, composed
 
 
 @dataclass
@@ -33,8 +32,8 @@ class Kit:
     scheduler: Scheduler | None = None
 
     async def until_in_hand(self, count: int) -> None:
-        """Wait until that many jobs wait or run, for five seconds at most."""
-        async with asyncio.timeout(5):
+        """Wait until that many jobs wait or run."""
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 now = self.dataplane.health().statistics
                 if now.waiting + now.running == count:
@@ -43,12 +42,19 @@ class Kit:
 
 
 @asynccontextmanager
-async def gated(*, lanes: int = 1, times_s: Mapping[str, float] = TIMES_S, **options: object) -> AsyncIterator[Kit]:
+async def gated(
+    *,
+    lanes: int = 1,
+    times_s: Mapping[str, float] = SLOW_S,
+    upload_timeout_s: float = PATIENCE_S,
+    defaults: Defaults = DEFAULTS,
+    **options: object,
+) -> AsyncIterator[Kit]:
     """Gated lanes over the paper's family; `options` go to the policy."""
     gate, seen = Gate(), Recorder()
     dataplane, scheduler = composed(gate, seen, lanes, times_s, **options)
     dataplane.ready = True
-    async with _serving(dataplane, seen, gate, no_metrics) as kit:
+    async with _serving(dataplane, seen, gate, no_metrics, upload_timeout_s, defaults) as kit:
         kit.scheduler = scheduler
         yield kit
         gate.release()
@@ -89,14 +95,21 @@ async def no_metrics(accept: str) -> tuple[bytes, str]:
 
 
 @asynccontextmanager
-async def _serving(dataplane: Dataplane, seen: Recorder, gate: Gate, scrape: Scrape) -> AsyncIterator[Kit]:
+async def _serving(
+    dataplane: Dataplane,
+    seen: Recorder,
+    gate: Gate,
+    scrape: Scrape,
+    upload_timeout_s: float = PATIENCE_S,
+    defaults: Defaults = DEFAULTS,
+) -> AsyncIterator[Kit]:
     clock = time.monotonic
-    limits = Limits(IMAGE_BYTES, uploads_bytes=10 * IMAGE_BYTES, upload_timeout_s=0.5)
-    app = create_http_app(dataplane, clock=clock, defaults=Defaults(), limits=limits, scrape=scrape)
-    server = HttpServer(app, clock=clock, keep_alive_s=5, timeout_s=1)
+    limits = Limits(IMAGE_BYTES, uploads_bytes=10 * IMAGE_BYTES, upload_timeout_s=upload_timeout_s)
+    app = create_http_app(dataplane, clock=clock, defaults=defaults, limits=limits, scrape=scrape)
+    server = HttpServer(app, clock=clock, keep_alive_s=PATIENCE_S, timeout_s=10)
     port = server.bind("127.0.0.1", 0)
     await server.start()
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client:
         try:
             yield Kit(client, dataplane, seen, port, gate)
         finally:

@@ -12,12 +12,20 @@ from typer.core import TyperGroup
 from service.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted(
-    page
-    for page in ROOT.rglob("*.md")
-    # Environments, caches and stores hide behind a dot.
-    if not any(part.startswith(".") for part in page.relative_to(ROOT).parts)
-)
+
+
+def pages(folder: Path) -> Iterator[Path]:
+    """All of a folder. What hides behind a dot (environments, caches, stores) is large, and may change meanwhile."""
+    for entry in folder.iterdir():
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            yield from pages(entry)
+        elif entry.suffix == ".md":
+            yield entry
+
+
+PAGES = sorted(pages(ROOT))
 SHELLS = {"sh", "bash", "shell", "console"}
 
 FENCE = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```", re.DOTALL | re.MULTILINE)

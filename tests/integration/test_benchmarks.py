@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def run(*arguments: str) -> None:
     """`python -m benchmarks.figures`; its output is shown when it fails."""
     command = [sys.executable, "-m", "benchmarks.figures", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

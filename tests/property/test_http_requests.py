@@ -8,13 +8,13 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.core.errors import ErrorKind
 from service.edges.status import STATUS
 from tests.fixtures import jpeg, png, tiny_store
-from tests.integration.process import Server, serving
+from tests.integration.process import PATIENCE_S, Server, serving
 
 PHOTO = jpeg(64, 48)
 UPLOADS = st.one_of(
@@ -61,11 +61,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def client(server: Server) -> Iterator[httpx.Client]:
     """One keep-alive client: an answer must leave its connection usable."""
-    with httpx.Client(base_url=server.url, timeout=30) as sender:
+    with httpx.Client(base_url=server.url, timeout=PATIENCE_S) as sender:
         yield sender
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 @given(query=QUERIES, body=UPLOADS, content_type=TYPES, identity=HEADER_VALUES, budget=st.none() | NUMBERS)
 def test_any_upload_gets_a_named_answer(
     client: httpx.Client, query: dict[str, str], body: bytes, content_type: str, identity: str, budget: str | None
@@ -77,7 +77,7 @@ def test_any_upload_gets_a_named_answer(
     _check(client.post("/classify", params=query, content=body, headers=headers))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(
     method=st.sampled_from(["GET", "PUT", "DELETE", "PATCH", "OPTIONS"]),
     path=st.one_of(

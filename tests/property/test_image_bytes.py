@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -110,14 +110,14 @@ def test_arbitrary_bytes_behind_a_signature_are_refused_by_name(signature: bytes
     _read_or_refuse(signature + rest)
 
 
-@settings(max_examples=800, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=800)
 @given(damaged())
 def test_a_damaged_image_is_read_or_refused_by_name(body: bytes) -> None:
     """Decoders that are lenient may read it; none may fail in a way that has no name."""
     _read_or_refuse(body)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(sorted(_FILES)), st.floats(0, 1))
 def test_an_image_cut_anywhere_is_read_or_refused_by_name(name: str, share: float) -> None:
     """From nothing to all of it."""

@@ -1,76 +1,93 @@
-"""Invariants of the decision, over arbitrary families, budgets and queues."""
+"""Invariants of the decision, over arbitrary families, budgets and queues, where runs can be terminated and not."""
+
+import random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.core.values import Variant
+from service.core.state import SystemState
+from service.core.values import Job, Variant
 from tests.builders import FixedCosts, job, policy, running, state, variant
+
+Family = tuple[tuple[Variant, ...], FixedCosts]
 
 times = st.floats(0.001, 2.0)
 budgets = st.floats(0.001, 5.0)
 
 
 @st.composite
-def families(draw: st.DrawFn) -> tuple[tuple[Variant, ...], FixedCosts]:
-    """One to eight variants with any accuracies and costs."""
+def families(draw: st.DrawFn) -> Family:
+    """One to eight variants with any accuracies and costs, on a machine where runs can be terminated or not."""
     figures = draw(st.lists(st.tuples(st.floats(0.1, 0.99), times), min_size=1, max_size=8))
     members = tuple(variant(f"v{number}", top1) for number, (top1, _) in enumerate(figures))
-    return members, FixedCosts({f"v{number}": seconds for number, (_, seconds) in enumerate(figures)})
+    times_s = {f"v{number}": seconds for number, (_, seconds) in enumerate(figures)}
+    return members, FixedCosts(times_s, stop_s=draw(st.sampled_from([None, 0.0, 0.002])))
 
 
-@given(families(), budgets, budgets)
-def test_more_budget_never_buys_less_accuracy(
-    family: tuple[tuple[Variant, ...], FixedCosts], a: float, b: float
-) -> None:
-    """Monotone in the budget."""
+@st.composite
+def company(draw: st.DrawFn) -> SystemState:
+    """Up to six others wait, a run on one of two lanes goes on for a while, more may arrive, some time was wasted."""
+    others = [job(number, budget) for number, budget in enumerate(draw(st.lists(budgets, max_size=6)), 2)]
+    run = running(0, until_s=draw(st.floats(0.0, 3.0)), name="v0", budget_s=draw(budgets))
+    wasted = draw(st.sampled_from([0.0, 0.2]))
+    return state(*others, lanes=2, busy=(run,), rate=draw(st.floats(0, 100)), wasted=wasted)
+
+
+def beside(others: SystemState, asked: Job) -> SystemState:
+    """The same, and one more waits."""
+    everybody = (asked, *others.waiting)
+    return state(
+        *everybody, lanes=others.lanes, busy=others.running, rate=others.arrivals_per_s, wasted=others.wasted_share
+    )
+
+
+def chosen(family: Family, asked: Job, snapshot: SystemState) -> Variant:
+    """What the asked one gets."""
     variants, costs = family
-    small, large = (policy(variants).decide(0.0, job(budget_s=s), state(), costs) for s in sorted((a, b)))
-    assert (small.variant.rank_top1 or 0) <= (large.variant.rank_top1 or 0)
+    return policy(variants).decide(0.0, asked, snapshot, costs).variant
 
 
-@given(families(), budgets)
-def test_if_something_fits_nothing_unfit_is_chosen(
-    family: tuple[tuple[Variant, ...], FixedCosts], budget: float
-) -> None:
+@given(families(), budgets, budgets, company())
+def test_more_budget_never_buys_less_accuracy(family: Family, a: float, b: float, others: SystemState) -> None:
+    """Monotone in the budget, whoever else waits and runs."""
+    small, large = (chosen(family, asked, beside(others, asked)) for asked in (job(1, min(a, b)), job(1, max(a, b))))
+    assert (small.rank_top1 or 0) <= (large.rank_top1 or 0)
+
+
+@given(families(), budgets, company())
+def test_if_something_fits_nothing_unfit_is_chosen(family: Family, budget: float, others: SystemState) -> None:
     """Fits or is the cheapest."""
     variants, costs = family
-    decision = policy(variants).decide(0.0, job(budget_s=budget), state(), costs)
+    asked = job(1, budget)
+    decision = policy(variants).decide(0.0, asked, beside(others, asked), costs)
     assert decision.fits == any(costs.tail_s(v.name, 0.0) <= budget for v in variants)
 
 
 @given(families(), budgets)
-def test_on_an_idle_machine_the_choice_is_the_best_that_fits(
-    family: tuple[tuple[Variant, ...], FixedCosts], budget: float
-) -> None:
+def test_on_an_idle_machine_the_choice_is_the_best_that_fits(family: Family, budget: float) -> None:
     """Against brute force."""
     variants, costs = family
     fitting = [v.rank_top1 or 0 for v in variants if costs.tail_s(v.name, 0.0) <= budget]
-    decision = policy(variants).decide(0.0, job(budget_s=budget), state(), costs)
     if fitting:
-        assert decision.variant.rank_top1 == max(fitting)
+        assert chosen(family, job(budget_s=budget), state()).rank_top1 == max(fitting)
 
 
-@given(families(), budgets, st.randoms())
+@given(families(), budgets, company(), st.integers())
 def test_the_order_of_the_variants_does_not_matter(
-    family: tuple[tuple[Variant, ...], FixedCosts], budget: float, draw: object
+    family: Family, budget: float, others: SystemState, seed: int
 ) -> None:
     """Permuting the store changes nothing."""
     variants, costs = family
     shuffled = list(variants)
-    draw.shuffle(shuffled)  # type: ignore[attr-defined]
-    first = policy(variants).decide(0.0, job(budget_s=budget), state(), costs)
-    second = policy(tuple(shuffled)).decide(0.0, job(budget_s=budget), state(), costs)
-    assert first.variant == second.variant
+    random.Random(seed).shuffle(shuffled)
+    asked = job(1, budget)
+    snapshot = beside(others, asked)
+    assert chosen(family, asked, snapshot) == chosen((tuple(shuffled), costs), asked, snapshot)
 
 
-@given(families(), st.lists(budgets, min_size=1, max_size=6), st.integers(1, 3), st.floats(0.0, 3.0), st.floats(0, 100))
-def test_a_waiting_queue_never_raises_the_accuracy(
-    family: tuple[tuple[Variant, ...], FixedCosts], waiting: list[float], lanes: int, busy_s: float, rate: float
-) -> None:
-    """Company can only make a decision more careful."""
-    variants, costs = family
-    jobs = [job(number, budget) for number, budget in enumerate(waiting)]
-    busy = (running(0, until_s=busy_s, name="v0"),) if lanes > 1 else ()
-    alone = policy(variants).decide(0.0, jobs[0], state(jobs[0], lanes=lanes), costs)
-    together = policy(variants).decide(0.0, jobs[0], state(*jobs, lanes=lanes, busy=busy, rate=rate), costs)
-    assert (together.variant.rank_top1 or 0) <= (alone.variant.rank_top1 or 0)
+@given(families(), budgets, company())
+def test_company_never_raises_the_accuracy(family: Family, budget: float, others: SystemState) -> None:
+    """Whoever waits, runs or may come can only make a decision more careful."""
+    asked = job(1, budget)
+    alone, together = chosen(family, asked, state(asked, lanes=2)), chosen(family, asked, beside(others, asked))
+    assert (together.rank_top1 or 0) <= (alone.rank_top1 or 0)

@@ -1,4 +1,4 @@
-"""The asyncio shell in virtual time: same scheduler, same waits as the simulator; cancellation; failures."""
+"""The asyncio shell in virtual time: what the simulator says, to the moment; terminations, cancellation, failures."""
 
 import asyncio
 import random
@@ -7,74 +7,126 @@ import numpy as np
 import pytest
 
 from service.core.errors import EffserveError, ErrorKind
+from service.core.scheduler import Scheduler
 from service.core.simulator import Arrival, simulate
-from service.core.values import Decision, Job, Mode, Variant
-from service.pipeline.lanes import Done, LaneRun, Lanes
-from tests.builders import TIMES_S, job, scheduler
+from service.core.values import Decision, Job, Mode, PolicyName, Variant
+from service.pipeline.lanes import Done, LaneRun, Lanes, Served
+from service.pipeline.stop import Terminated
+from tests.builders import FAMILY, TIMES_S, job, scheduler, variant
 
 pytestmark = pytest.mark.looptime
 
+STOP_S = 0.002
+B0 = FAMILY[0]
+
+
+def _seconds(variant: Variant, body: bytes) -> float:
+    """What a run takes: what is expected, unless a body is there to draw from. One in ten hangs."""
+    draw = random.Random(variant.name.encode() + body)
+    return TIMES_S[variant.name] * (draw.choice((5.0, *[draw.uniform(0.8, 1.3)] * 9)) if body else 1.0)
+
 
 class TimedLane:
-    """A lane whose runs take exactly the time their variant is expected to, in the loop's time."""
+    """A lane whose runs take the time of `_seconds` in the loop's time, and stop within `STOP_S`."""
 
     def __init__(self, error: BaseException | None = None) -> None:
-        self.started: list[str] = []
         self._error = error
 
     def start(self, body: bytes, variant: Variant, done: Done) -> None:
         """Answer after the variant's time."""
         loop = asyncio.get_running_loop()
-        self.started.append(variant.name)
-        run = LaneRun(np.zeros(2, np.float32), loop.time(), 0.0, TIMES_S[variant.name])
-        loop.call_later(TIMES_S[variant.name], done, self._error or run)
+        seconds = _seconds(variant, body)
+        self._done = done
+        self._end = loop.call_later(
+            seconds, done, self._error or LaneRun(np.zeros(2, np.float32), loop.time(), 0.0, seconds)
+        )
+
+    def terminate(self) -> None:
+        """Stop after `STOP_S`, unless the run ends before."""
+        loop = asyncio.get_running_loop()
+        if loop.time() + STOP_S < self._end.when():
+            self._end.cancel()
+            self._end = loop.call_later(STOP_S, self._done, Terminated())
 
     def close(self) -> None:
         """Nothing to end."""
 
 
-def _shell(lanes: int, error: BaseException | None = None) -> Lanes:
+def _shell(lanes: int, error: BaseException | None = None, stop_s: float | None = None) -> Lanes:
     loop = asyncio.get_running_loop()
-    return Lanes(scheduler(lanes), [TimedLane(error) for _ in range(lanes)], loop.time)
+    return Lanes(scheduler(lanes, stop_s=stop_s), [TimedLane(error) for _ in range(lanes)], loop.time)
 
 
-def _trace(seed: int, requests: int = 200) -> list[Arrival]:
-    """Poisson arrivals at 30/s with budgets of 50 to 400 ms."""
+def _trace(seed: int, lanes: int, requests: int = 300) -> list[Arrival]:
+    """Poisson arrivals at 15/s for each lane with budgets of 40 to 400 ms; some are strict, name a variant, insure."""
     draw, at_s, arrivals = random.Random(seed), 0.0, []
     for number in range(requests):
-        at_s += draw.expovariate(30.0)
-        arrivals.append(Arrival(at_s, job(number, draw.choice([0.05, 0.1, 0.2, 0.4]), at_s=at_s)))
+        at_s += draw.expovariate(15.0 * lanes)
+        mode = draw.choice([Mode.BEST_EFFORT, Mode.BEST_EFFORT, Mode.STRICT])
+        asked = draw.choice([None] * 8 + ["b2"])
+        spent = draw.choice([PolicyName.K1, PolicyName.K1, PolicyName.P2])
+        budget_s = draw.choice([0.04, 0.1, 0.2, 0.4])
+        arrivals.append(Arrival(at_s, job(number, budget_s, at_s=at_s, mode=mode, variant=asked, policy=spent)))
     return arrivals
 
 
-async def _replay(shell: Lanes, arrivals: list[Arrival]) -> dict[int, tuple[str, float]]:
+Seen = dict[int, tuple[str, float]]
+"""The variant that answered each job, or the error's name, and when."""
+
+
+async def _replay(shell: Lanes, arrivals: list[Arrival]) -> Seen:
     loop = asyncio.get_running_loop()
-    origin_s = loop.time()
-    seen: dict[int, tuple[str, float]] = {}
+    seen: Seen = {}
 
     async def one(arrival: Arrival) -> None:
-        await asyncio.sleep(origin_s + arrival.at_s - loop.time())
-        served = await shell.run(arrival.job, b"")
-        seen[arrival.job.id] = (served.decision.variant.name, loop.time() - origin_s)
+        await asyncio.sleep(arrival.at_s - loop.time())
+        try:
+            served = await shell.run(arrival.job, _body(arrival.job))
+            seen[arrival.job.id] = served.decision.variant.name, loop.time()
+        except EffserveError as error:
+            seen[arrival.job.id] = error.kind, loop.time()
 
     await asyncio.gather(*(one(arrival) for arrival in arrivals))
     return seen
 
 
+def _simulated(subject: Scheduler, arrivals: list[Arrival]) -> Seen:
+    def times(one: Job, decision: Decision) -> tuple[float, float]:
+        return 0.0, _seconds(decision.variant, _body(one))
+
+    outcomes = simulate(subject, arrivals, times, lambda _: STOP_S)
+    return {o.job.id: (o.decision.variant.name if o.decision else _kind(o.error), o.finished_s) for o in outcomes}
+
+
+def _kind(error: EffserveError | None) -> str:
+    assert error is not None
+    return error.kind
+
+
+def _body(one: Job) -> bytes:
+    return b"%d" % one.id
+
+
+def _hanging(name: str) -> bytes:
+    """A body on which a variant takes five times what is expected, and b0 does not."""
+    bodies = (_body(job(number)) for number in range(1000))
+    return next(one for one in bodies if _seconds(variant(name), one) > 4 * TIMES_S[name] and _seconds(B0, one) < 0.05)
+
+
+@pytest.mark.parametrize("stop_s", [None, STOP_S])
 @pytest.mark.parametrize("lanes", [1, 2, 3])
-async def test_shell_and_simulator_agree_on_every_request(lanes: int) -> None:
-    """Same trace, same scheduler: the same variant for each request, finished at the same moment."""
-
-    def exactly(_: Job, decision: Decision) -> tuple[float, float]:
-        return 0.0, TIMES_S[decision.variant.name]
-
-    arrivals = _trace(seed=lanes)
-    outcomes = simulate(scheduler(lanes), arrivals, exactly)
-    expected = {o.job.id: (o.decision.variant.name, o.finished_s) for o in outcomes if o.decision}
-    seen = await _replay(_shell(lanes), arrivals)
+async def test_shell_and_simulator_agree_on_every_request(lanes: int, stop_s: float | None) -> None:
+    """Same trace, same scheduler: the same variant or error for each request at the same moment, whether runs can be
+    terminated or not."""
+    arrivals, subject, shell = _trace(lanes, lanes), scheduler(lanes, stop_s=stop_s), _shell(lanes, stop_s=stop_s)
+    expected = _simulated(subject, arrivals)
+    seen = await _replay(shell, arrivals)
+    now_s = asyncio.get_running_loop().time()
     assert {n: name for n, (name, _) in seen.items()} == {n: name for n, (name, _) in expected.items()}
     # The virtual clock ticks in microseconds.
     assert [seen[n][1] for n in expected] == pytest.approx([end_s for _, end_s in expected.values()], abs=1e-4)
+    assert shell._scheduler.statistics(now_s).terminated == subject.statistics(now_s).terminated
+    assert (subject.statistics(now_s).terminated > 3) == (stop_s is not None)
 
 
 async def test_a_cancelled_request_leaves_the_queue() -> None:
@@ -97,6 +149,93 @@ async def test_a_request_cancelled_while_it_runs_frees_its_lane_at_the_end() -> 
     first.cancel()
     served = await shell.run(job(2, 5.0, at_s=asyncio.get_running_loop().time()), b"")
     assert served.run.started_s >= TIMES_S["b2"]
+
+
+async def test_a_request_cancelled_while_it_runs_frees_its_lane_at_once_where_runs_can_be_terminated() -> None:
+    """2 ms later the next one runs."""
+    shell = _shell(1, stop_s=STOP_S)
+    first = asyncio.create_task(shell.run(job(1, 5.0), b""))
+    await asyncio.sleep(0.001)
+    first.cancel()
+    served = await shell.run(job(2, 5.0), b"")
+    assert served.run.started_s == pytest.approx(0.001 + STOP_S, abs=1e-4)
+    assert shell._scheduler.statistics(0.0).cancelled == 1
+
+
+async def test_a_terminated_request_is_answered_in_the_end() -> None:
+    """It makes room for an urgent one, runs again as its cheapest, and its client hears of nothing else."""
+    shell = _shell(1, stop_s=STOP_S)
+    patient = asyncio.create_task(shell.run(job(1, 1.0), b""))
+    await asyncio.sleep(0.010)
+    urgent = await shell.run(job(2, 0.06, at_s=0.010), b"")
+    again = await patient
+    assert [one.decision.variant.name for one in (urgent, again)] == ["b2", "b0"]
+    assert [one.run.started_s for one in (urgent, again)] == pytest.approx([0.012, 0.048], abs=1e-4)
+    assert again.decision.terminated is not None
+    assert again.decision.terminated.name == "b4"
+
+
+async def test_a_client_may_leave_while_its_terminated_request_waits_again() -> None:
+    """It leaves the queue like any other."""
+    shell = _shell(1, stop_s=STOP_S)
+    patient = asyncio.create_task(shell.run(job(1, 1.0), b""))
+    await asyncio.sleep(0.010)
+    urgent = asyncio.create_task(shell.run(job(2, 0.06, at_s=0.010), b""))
+    await asyncio.sleep(0.010)
+    patient.cancel()
+    assert (await urgent).decision.variant.name == "b2"
+    now = shell._scheduler.statistics(0.1)
+    assert (now.terminated, now.cancelled, now.finished, now.waiting, now.running) == (1, 1, 1, 0, 0)
+
+
+async def test_a_run_that_hangs_is_terminated_at_the_last_moment() -> None:
+    """Nothing happens but that time passes: 1.25 times 16 ms, 2 for stopping and 0.5 for the response are left."""
+    shell = _shell(1, stop_s=STOP_S)
+    patient = asyncio.create_task(shell.run(job(1, 5.0), _hanging("b4")))
+    await asyncio.sleep(0.010)
+    served = await shell.run(job(2, 0.2, at_s=0.010), b"")
+    assert served.dispatched_s == pytest.approx(0.210 - 0.0005 - 1.25 * 0.016, abs=1e-3)
+    assert (await patient).decision.terminated is not None
+
+
+async def test_each_answer_that_is_kept_is_told_of() -> None:
+    """b0 first; b4 follows, and nothing better does."""
+    shell, told = _shell(1, stop_s=STOP_S), list[Served]()
+    served = await shell.run(job(1, 1.0, policy=PolicyName.P2), b"", told.append)
+    assert [one.decision.variant.name for one in (*told, served)] == ["b0", "b4"]
+    assert served.hold_s == 0.0
+
+
+async def test_an_answer_is_kept_no_longer_than_there_is_time() -> None:
+    """b4 hangs. b0's answer, of which the client was told, goes out 0.5 ms before the deadline."""
+    shell, told = _shell(1, stop_s=STOP_S), list[Served]()
+    served = await shell.run(job(1, 0.25, policy=PolicyName.P2), _hanging("b4"), told.append)
+    assert [one.decision.variant.name for one in (*told, served)] == ["b0", "b0"]
+    assert asyncio.get_running_loop().time() == pytest.approx(0.2495, abs=1e-4)
+    assert served.hold_s == pytest.approx(0.2495 - served.run.inference_s, abs=1e-4)
+
+
+async def test_a_client_may_leave_while_a_better_answer_is_tried() -> None:
+    """Its run is ended, and the next request has the lane 2 ms later."""
+    shell = _shell(1, stop_s=STOP_S)
+    first = asyncio.create_task(shell.run(job(1, 5.0, policy=PolicyName.P2), b""))
+    await asyncio.sleep(0.020)
+    first.cancel()
+    served = await shell.run(job(2, 5.0), b"")
+    assert served.run.started_s == pytest.approx(0.022, abs=1e-4)
+
+
+async def test_closing_sets_the_alarm_off() -> None:
+    """Nobody is asked any more."""
+    shell = _shell(1, stop_s=STOP_S)
+    tasks = [asyncio.create_task(shell.run(job(number, budget_s), b"")) for number, budget_s in ((1, 5.0), (2, 6.0))]
+    await asyncio.sleep(0.001)
+    assert shell._alarm is not None
+    shell.close()
+    assert shell._alarm.cancelled()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_a_failing_image_fails_its_own_request_only() -> None:

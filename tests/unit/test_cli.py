@@ -39,7 +39,9 @@ ANY_PORTS = ("--http-port", "0", "--grpc-port", "0")
 FOREIGN = ("EFFSERVE_", "FORCE_COLOR")
 """What the environment of a test must not say."""
 TINY = ("--width", "0.25", "--depth", "0.25", "--resolution", "32")
-STARTS_WITHIN_S = 60
+STARTS_WITHIN_S = 240
+ENOUGH_MS = "60000"
+"""A budget for every variant, however busy the machine is."""
 
 
 def _commands() -> Mapping[str, TyperCommand]:
@@ -335,7 +337,7 @@ def test_variants_prints_json_for_machines(effserve: Shell, url: str) -> None:
 
 def test_plan_shows_what_a_budget_buys(effserve: Shell, url: str) -> None:
     """The choice, why, and what became of the others."""
-    ended = effserve("plan", "--budget-ms", "5000", "--url", url)
+    ended = effserve("plan", "--budget-ms", ENOUGH_MS, "--url", url)
     first, _, *rows = ended.out.splitlines()
     assert ended.code == 0
     assert first.startswith("b1  b1 is the most accurate variant")
@@ -362,10 +364,10 @@ def test_plan_takes_a_variant_or_an_accuracy(effserve: Shell, url: str) -> None:
 
 def test_classify_shows_what_it_sees(effserve: Shell, url: str, photo: Path) -> None:
     """Variant, time, why, and the classes asked for."""
-    ended = effserve("classify", photo, "--budget-ms", "5000", "--top-k", "3", "--url", url)
+    ended = effserve("classify", photo, "--budget-ms", ENOUGH_MS, "--top-k", "3", "--url", url)
     first, why, *classes = ended.out.splitlines()
     assert ended.code == 0
-    assert re.fullmatch(r"photo\.jpg  b1  [\d.]+ of 5000 ms, met", first)
+    assert re.fullmatch(r"photo\.jpg  b1  [\d.]+ of 60000 ms, met", first)
     assert "most accurate" in why
     assert len(classes) == 3
     assert all(re.fullmatch(r" +[\d.]+%  class \d", line) for line in classes)
@@ -383,7 +385,7 @@ def test_classify_takes_several_files_of_any_name(effserve: Shell, url: str, tmp
     names = ["[red]one.jpg", "two[b].png", "[bold] three"]
     for name in names:
         (tmp_path / name).write_bytes(jpeg(64, 48))
-    ended = effserve("classify", *(tmp_path / name for name in names), "--budget-ms", "5000", "--url", url)
+    ended = effserve("classify", *(tmp_path / name for name in names), "--budget-ms", ENOUGH_MS, "--url", url)
     assert ended.code == 0
     assert [line.split("  b1  ")[0] for line in ended.out.splitlines() if "  b1  " in line] == names
 
@@ -426,10 +428,11 @@ def test_a_file_that_cannot_be_read_is_named(effserve: Shell, url: str, tmp_path
 @pytest.mark.parametrize("command", ["variants", "plan", "classify"])
 def test_no_server_is_one_line(effserve: Shell, photo: Path, command: str) -> None:
     """It asks what everybody asks first."""
-    with socket.create_server(("127.0.0.1", 0)) as once:
-        port = once.getsockname()[1]
     files = [photo] if command == "classify" else []
-    line = effserve(command, *files, "--url", f"http://127.0.0.1:{port}").one_line
+    # Bound and not listening: the port is nobody else's meanwhile.
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        line = effserve(command, *files, "--url", f"http://127.0.0.1:{silent.getsockname()[1]}").one_line
     assert line.endswith("is `effserve serve` running, and is --url right?")
 
 

@@ -5,19 +5,20 @@ Every failure is told to the observer once: `Dataplane.classify` tells its own, 
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
 from service.core.errors import EffserveError, ErrorKind, fault
-from service.core.messages import ClassifyRequest
+from service.core.messages import Answer, ClassifyRequest
 from service.core.values import Deadline
 from service.dataplane import Dataplane
+from service.edges.anytime import as_they_come
 from service.edges.grpc import convert
 from service.edges.grpc.stream import Received, Stream
-from service.edges.questions import ClassifyParameters, Defaults, PlanParameters, checked, question
+from service.edges.questions import ClassifyParameters, Defaults, PlanParameters, checked, insured, question
 from service.edges.request_ids import request_id
 from service.edges.status import STATUS
 from service.wire import classifier_pb2 as pb
@@ -62,6 +63,24 @@ class Classifier(classifier_pb2_grpc.ClassifierServicer):
             context.set_trailing_metadata(convert.answer_metadata(response))
             return response
 
+    async def ClassifyAnytime(self, request: Received, context: Context) -> None:
+        """One image, several answers."""
+        started_s, identity = self._clock(), _identity(context, _id_in(request))
+        time_left_s = context.time_remaining()
+
+        async def work(put: Callable[[pb.ClassifyResponse], None]) -> pb.ClassifyResponse:
+            return await self._answer(request, identity, started_s, time_left_s, put)
+
+        async with _aborting(context, identity):
+            with self._telling(identity, started_s):
+                self._refuse_when_stopping()
+            # Writing fails when the call is over; its cancellation is then under way.
+            with suppress(grpc.aio.BaseError):
+                async with aclosing(as_they_come(work)) as responses:
+                    async for response in responses:
+                        context.set_trailing_metadata(convert.answer_metadata(response))
+                        await context.write(response)
+
     async def ClassifyStream(self, _: AsyncIterator[Received], context: Context) -> None:
         """Many images."""
         identity = _identity(context)
@@ -104,17 +123,27 @@ class Classifier(classifier_pb2_grpc.ClassifierServicer):
         return pb.ClassifyStreamResponse(request_id=identity, answer=answer)
 
     async def _answer(
-        self, request: Received, identity: str, started_s: float, time_left_s: float | None
+        self,
+        request: Received,
+        identity: str,
+        started_s: float,
+        time_left_s: float | None,
+        put: Callable[[pb.ClassifyResponse], None] | None = None,
     ) -> pb.ClassifyResponse:
-        """Raises `EffserveError`, which the observer then knows of."""
+        """The last answer; `put` gets those before it. Raises `EffserveError`, which the observer then knows of."""
         with self._telling(identity, started_s):
             message = _read(request)
             asked = checked(ClassifyParameters, convert.classify_parameters(message, time_left_s))
-            wanted = question(asked, started_s, self._defaults)
+            wanted = question(asked if put is None else insured(asked), started_s, self._defaults)
+
+        def earlier(answer: Answer) -> None:
+            if put is not None:
+                put(convert.classify_response(answer))
+
         with self._telling(identity, started_s, wanted.deadline):
             body = self._within_limit(message.image)
         asking = ClassifyRequest(body, wanted, identity, PROTOCOL, asked.top_k)
-        answer = await self._dataplane.classify(asking)
+        answer = await self._dataplane.classify(asking, earlier)
         with self._telling(identity, started_s, wanted.deadline):
             response = convert.classify_response(answer)
             self._dataplane.handed_over(asking, answer)

@@ -9,7 +9,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from service.core.errors import EffserveError
 from service.core.messages import Answer, Plan, RefusedVariant, VariantRow
-from service.core.values import Candidate, Decision, ImageHeader, Mode, Timing
+from service.core.values import Candidate, Decision, ImageHeader, Mode, PolicyName, Timing
 from service.edges import explain
 from service.edges.questions import MAX_BUDGET_MS
 from service.edges.timing import STAGES, server_timing
@@ -18,6 +18,7 @@ from service.wire import classifier_pb2 as pb
 Metadata = tuple[tuple[str, str], ...]
 
 MODES = {pb.MODE_BEST_EFFORT: Mode.BEST_EFFORT, pb.MODE_STRICT: Mode.STRICT}
+POLICIES = {pb.POLICY_K1: PolicyName.K1, pb.POLICY_P2: PolicyName.P2}
 LEAST_BUDGET_MS = 0.001
 """A deadline that has passed is a budget of nearly nothing, not an invalid one."""
 _ROUTING = ("budget_ms", "variant", "min_accuracy")
@@ -40,6 +41,8 @@ def _given(
     if request.mode != pb.MODE_UNSPECIFIED:
         # A number from a newer client is handed on as it is; the parameter model refuses it by name.
         given["mode"] = MODES.get(request.mode, int(request.mode))
+    if request.policy != pb.POLICY_UNSPECIFIED:
+        given["policy"] = POLICIES.get(request.policy, int(request.policy))
     # Clients set deadlines of days to mean none; such a figure would be refused as a budget.
     if "budget_ms" not in given and time_left_s is not None and time_left_s * 1e3 <= MAX_BUDGET_MS:
         given["budget_ms"] = max(time_left_s * 1e3, LEAST_BUDGET_MS)
@@ -60,6 +63,7 @@ def classify_response(answer: Answer) -> pb.ClassifyResponse:
         budget=budget,
         image=_image(answer.image),
         warnings=answer.warnings,
+        final=answer.final,
     )
 
 
@@ -130,6 +134,7 @@ def _decision(decision: Decision) -> pb.Decision:
         reason=decision.reason,
         why=explain.why(decision),
         candidates=map(_candidate, decision.candidates),
+        terminated=None if decision.terminated is None else decision.terminated.name,
     )
 
 
@@ -152,6 +157,7 @@ def _timing(timing: Timing) -> pb.Timing:
         queue_ms=_ms(timing.queue_s),
         decode_ms=_ms(timing.decode_s),
         inference_ms=_ms(timing.inference_s),
+        hold_ms=_ms(timing.hold_s),
         respond_ms=_ms(timing.respond_s),
         total_ms=_ms(timing.total_s),
     )

@@ -1,13 +1,13 @@
 """The routes. Each converts a request, asks the dataplane, converts the answer; failures become problem details.
 
-`POST /classify` watches for the client going away while its image waits or runs: a request nobody reads any more
-leaves the queue.
+`POST /classify` and `POST /classify/anytime` watch for the client going away while its image waits or runs: a request
+nobody reads any more leaves the queue.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -19,8 +19,10 @@ from starlette.types import ASGIApp
 from service import __version__
 from service.core.errors import EffserveError, ErrorKind, fault
 from service.core.messages import Answer, ClassifyRequest, Plan
-from service.dataplane import Dataplane
+from service.dataplane import Dataplane, OnAnswer
+from service.edges.anytime import as_they_come
 from service.edges.http.body import read_image
+from service.edges.http.events import EventStream, event
 from service.edges.http.hot_path import HotPath
 from service.edges.http.models import (
     AnswerModel,
@@ -30,7 +32,7 @@ from service.edges.http.models import (
     VariantModel,
     VariantsModel,
 )
-from service.edges.http.openapi import UPLOAD, answers
+from service.edges.http.openapi import EVENTS, UPLOAD, answers, failures
 from service.edges.http.problems import describe, problem
 from service.edges.http.server import leaving
 from service.edges.http.uploads import Uploads
@@ -38,8 +40,10 @@ from service.edges.questions import (
     MAX_BUDGET_MS,
     ClassifyParameters,
     Defaults,
+    P,
     PlanParameters,
     checked,
+    insured,
     invalid_parameter,
     question,
 )
@@ -47,6 +51,7 @@ from service.edges.request_ids import request_id
 from service.edges.timing import server_timing
 
 PROTOCOL = "http"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,11 @@ def create_http_app(
     app.add_exception_handler(RequestValidationError, edge.on_failure)
     app.add_exception_handler(HTTPException, edge.on_failure)
     app.add_exception_handler(Exception, edge.on_defect)
-    return HotPath(app, classify=edge.classify_uploaded, on_failure=edge.on_failure, on_defect=edge.on_defect)
+    return HotPath(app, edge.uploads(), on_failure=edge.on_failure, on_defect=edge.on_defect)
+
+
+def _ignored(_: Answer) -> None:
+    """Who does not ask for them gets no earlier answers."""
 
 
 class _Edge:
@@ -116,13 +125,16 @@ class _Edge:
     def add_routes(self, app: FastAPI) -> None:
         common: dict[str, Any] = {"response_model": None}
         # Never reached in this form (see `HotPath`): it is what the OpenAPI page is made from, and answers 405.
+        kinds = [kind for kind in ErrorKind if kind is not ErrorKind.NOT_FOUND]
+        upload: dict[str, Any] = {"methods": ["POST"], "openapi_extra": UPLOAD, **common}
+        app.add_api_route("/classify", self.classify, responses=answers(AnswerModel, *kinds), **upload)
         app.add_api_route(
-            "/classify",
-            self.classify,
-            methods=["POST"],
-            responses=answers(AnswerModel, *(kind for kind in ErrorKind if kind is not ErrorKind.NOT_FOUND)),
-            openapi_extra=UPLOAD,
-            **common,
+            "/classify/anytime",
+            self.anytime,
+            response_class=EventStream,
+            status_code=200,
+            responses={200: EVENTS, **failures(*kinds)},
+            **upload,
         )
         asked_wrongly = (ErrorKind.INVALID_PARAMETER, ErrorKind.ACCURACY_UNAVAILABLE, ErrorKind.UNKNOWN_VARIANT)
         app.add_api_route("/plan", self.plan, responses=answers(PlanModel, *asked_wrongly), **common)
@@ -135,13 +147,12 @@ class _Edge:
         app.add_api_route("/metrics", self.metrics, **common)
         app.add_api_route("/problems/{kind}", self.problem, **common)
 
-    async def classify_uploaded(self, request: Request) -> Response:
-        """`classify`, its parameters read straight from the request."""
-        asked = checked(ClassifyParameters, request.query_params)
-        budget = request.headers.get(BUDGET_HEADER)
-        if budget is None or asked.budget_ms is not None:
-            return await self.classify(request, asked)
-        return await self.classify(request, asked, _budget_in_header(budget))
+    def uploads(self) -> dict[str, Callable[[Request], Awaitable[Response]]]:
+        """What takes an image, by path; parameters are read straight from the request."""
+        return {
+            "/classify": lambda request: self.classify(request, *_parameters(request)),
+            "/classify/anytime": lambda request: self.anytime(request, *_parameters(request)),
+        }
 
     async def classify(
         self, request: Request, asked: Annotated[ClassifyParameters, Query()], budget: BudgetHeader = None
@@ -150,17 +161,18 @@ class _Edge:
 
         The image is the raw body (`image/*`), the multipart field `image`, or base64 in JSON: `{"image": "…"}`.
         """
-        wanted = question(_with_header(asked, budget), self._started_s(request), self._defaults)
-        request.state.deadline = wanted.deadline
-        limits = self._limits
-        with self._uploads.one() as upload:
-            body = await read_image(request, upload, limit_bytes=limits.image_bytes, timeout_s=limits.upload_timeout_s)
-            request.state.reported = True
-            asking = ClassifyRequest(body, wanted, _request_id(request), PROTOCOL, asked.top_k)
-            answer = await self._unless_gone(request, asking)
-        shown = AnswerModel.of(answer)
-        response = self._response(shown.model_dump_json(), _headers(shown))
-        self._dataplane.handed_over(asking, answer)
+        return await self._classified(request, _with_header(asked, budget), self._answered)
+
+    async def anytime(
+        self, request: Request, asked: Annotated[ClassifyParameters, Query()], budget: BudgetHeader = None
+    ) -> Response:
+        """Classify one image at once with the cheapest variant, then with better ones while the budget lasts.
+
+        The image comes as for `/classify`; the answers go as server-sent events.
+        """
+        events = self._events(request, insured(_with_header(asked, budget)))
+        response = EventStream(await anext(events), events, {"X-Request-Id": _request_id(request)})
+        self._say_goodbye(response)
         return response
 
     async def plan(
@@ -223,15 +235,44 @@ class _Edge:
         """A failure nobody foresaw: the cause goes to the log, not to the client."""
         return await self.on_failure(request, fault(error))
 
-    async def _unless_gone(self, request: Request, asked: ClassifyRequest) -> Answer:
-        """The answer; when the client goes away first, the work is cancelled. Raises what `classify` raises."""
-        with leaving(request) as gone:
-            try:
-                return await self._dataplane.classify(asked)
-            except asyncio.CancelledError:
-                if not gone():
-                    raise
-                raise EffserveError(ErrorKind.CANCELLED, "the client went away") from None
+    async def _classified(
+        self, request: Request, asked: ClassifyParameters, show: Callable[[Answer], T], on_answer: OnAnswer = _ignored
+    ) -> T:
+        """The last answer as shown; `on_answer` gets those before it. Cancelled when the client goes away."""
+        wanted = question(asked, self._started_s(request), self._defaults)
+        request.state.deadline = wanted.deadline
+        limits = self._limits
+        with self._uploads.one() as upload:
+            body = await read_image(request, upload, limit_bytes=limits.image_bytes, timeout_s=limits.upload_timeout_s)
+            request.state.reported = True
+            asking = ClassifyRequest(body, wanted, _request_id(request), PROTOCOL, asked.top_k)
+            with leaving(request):
+                answer = await self._dataplane.classify(asking, on_answer)
+        shown = show(answer)
+        self._dataplane.handed_over(asking, answer)
+        return shown
+
+    def _answered(self, answer: Answer) -> Response:
+        shown = AnswerModel.of(answer)
+        return self._response(shown.model_dump_json(), _headers(shown))
+
+    async def _events(self, request: Request, asked: ClassifyParameters) -> AsyncGenerator[bytes, None]:
+        """An event for each answer. A failure after the first is an event too; one before it is raised."""
+
+        async def work(put: Callable[[bytes], None]) -> bytes:
+            return await self._classified(request, asked, _event, lambda answer: put(_event(answer)))
+
+        begun = False
+        try:
+            async with aclosing(as_they_come(work)) as events:
+                async for one in events:
+                    begun = True
+                    yield one
+        except Exception as error:
+            if not begun:
+                raise
+            failure = error if isinstance(error, EffserveError) else fault(error)
+            yield event("error", bytes((await self.on_failure(request, failure)).body).decode())
 
     def _started_s(self, request: Request) -> float:
         """First byte, as the server noted it; other ASGI servers do not, so there it is now."""
@@ -264,7 +305,17 @@ class _Edge:
             response.headers["Connection"] = "close"
 
 
-def _with_header(asked: PlanParameters, budget_ms: float | None) -> PlanParameters:
+def _event(answer: Answer) -> bytes:
+    return event("final" if answer.final else "answer", AnswerModel.of(answer).model_dump_json())
+
+
+def _parameters(request: Request) -> tuple[ClassifyParameters, float | None]:
+    asked = checked(ClassifyParameters, request.query_params)
+    budget = request.headers.get(BUDGET_HEADER)
+    return asked, None if budget is None or asked.budget_ms is not None else _budget_in_header(budget)
+
+
+def _with_header(asked: P, budget_ms: float | None) -> P:
     if asked.budget_ms is not None or budget_ms is None:
         return asked
     return asked.model_copy(update={"budget_ms": budget_ms})

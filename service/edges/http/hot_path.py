@@ -1,10 +1,10 @@
-"""`POST /classify` goes straight to its function; everything else through the framework.
+"""Images go straight to the function that takes them; everything else through the framework.
 
 FastAPI's middleware, routing and dependency resolution would cost half a millisecond of each budget. The OpenAPI page
-still shows the route, because the framework knows it too.
+still shows the routes, because the framework knows them too.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,36 +12,31 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.core.errors import EffserveError
 
+Take = Callable[[Request], Awaitable[Response]]
 OnError = Callable[[Request, Exception], Awaitable[Response]]
 
 
 class HotPath:
     """An ASGI application around another one."""
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        classify: Callable[[Request], Awaitable[Response]],
-        on_failure: OnError,
-        on_defect: OnError,
-    ) -> None:
+    def __init__(self, app: ASGIApp, uploads: Mapping[str, Take], *, on_failure: OnError, on_defect: OnError) -> None:
         self._app = app
-        self._classify = classify
+        self._uploads = uploads
         self._on_failure = on_failure
         self._on_defect = on_defect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        if scope["type"] != "http" or scope["path"] != "/classify" or scope["method"] != "POST":
+        take = self._uploads.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        if take is None:
             await self._app(scope, receive, send)
             return
-        response = await self._answer(Request(scope, receive))
+        response = await self._answer(take, Request(scope, receive))
         await response(scope, receive, send)
 
-    async def _answer(self, request: Request) -> Response:
+    async def _answer(self, take: Take, request: Request) -> Response:
         try:
-            return await self._classify(request)
+            return await take(request)
         except EffserveError as error:
             return await self._on_failure(request, error)
         except Exception as error:

@@ -65,6 +65,11 @@ class DecisionModel(_Model):
     fits: bool
     reason: Reason
     why: str
+    terminated: str | None = Field(
+        None,
+        description="A more accurate variant that ran for this request before and was terminated, because a more "
+        "urgent request needed its lane.",
+    )
     candidates: list[CandidateModel] | None = Field(None, description="All variants, when `explain` is set.")
 
     @classmethod
@@ -83,6 +88,7 @@ class DecisionModel(_Model):
             fits=decision.fits,
             reason=decision.reason,
             why=explain.why(decision),
+            terminated=None if decision.terminated is None else decision.terminated.name,
             candidates=[CandidateModel.of(c) for c in decision.candidates] or None,
         )
 
@@ -94,6 +100,7 @@ class TimingModel(_Model):
     queue: float
     decode: float
     inference: float
+    hold: float = Field(description="An answer was in hand and kept, while a better one was tried in vain (`p2`).")
     respond: float
     total: float
 
@@ -119,6 +126,7 @@ class AnswerModel(_Model):
     """The answer to one image."""
 
     request_id: str
+    final: bool = Field(description="False when a better one may follow: `/classify/anytime` only.")
     predictions: list[PredictionModel]
     decision: DecisionModel
     timing_ms: TimingModel
@@ -132,6 +140,7 @@ class AnswerModel(_Model):
         timing, image = answer.timing, answer.image
         return cls(
             request_id=answer.request_id,
+            final=answer.final,
             predictions=[
                 PredictionModel(index=p.index, wnid=p.wnid, label=p.label, probability=p.probability)
                 for p in answer.predictions
@@ -142,6 +151,7 @@ class AnswerModel(_Model):
                 queue=_ms(timing.queue_s),
                 decode=_ms(timing.decode_s),
                 inference=_ms(timing.inference_s),
+                hold=_ms(timing.hold_s),
                 respond=_ms(timing.respond_s),
                 total=_ms(timing.total_s),
             ),

@@ -1,10 +1,14 @@
-"""The rule, case by case. Each decision is a pure function of a snapshot and `now`."""
+"""The rule, case by case. Each decision is a pure function of a snapshot and `now`.
+
+Runs cannot be terminated here; what changes where they can is in `test_terminating`.
+"""
+
+import math
 
 import pytest
 
 from service.core.actions import Reject, Start
 from service.core.errors import EffserveError, ErrorKind
-from service.core.policy import _rank
 from service.core.values import Decision, Mode, Reason, Verdict
 from tests.builders import FAMILY, FixedCosts, job, policy, running, state, variant
 
@@ -173,6 +177,18 @@ def test_too_much_waiting_work_is_refused_with_the_time_it_takes_to_drain() -> N
     assert error.retry_after_s == pytest.approx(1.0)
 
 
+def test_a_request_that_will_be_in_time_is_taken_in_however_much_work_waits() -> None:
+    """3 s of work against a limit of 2 s, and a budget of 3.1 s."""
+    busy = state(busy=(running(0, until_s=3.0),))
+    assert policy().admit(0.0, job(budget_s=3.1), busy, COSTS) is None
+
+
+def test_a_late_request_is_taken_in_while_little_work_waits() -> None:
+    """It cannot be in time, and best effort means an answer."""
+    busy = state(busy=(running(0, until_s=1.9),))
+    assert policy().admit(0.0, job(budget_s=0.1), busy, COSTS) is None
+
+
 def test_nothing_is_refused_while_a_lane_idles() -> None:
     """However much the other lane has to do."""
     busy = state(busy=(running(0, until_s=100.0),), lanes=2)
@@ -198,12 +214,6 @@ def test_when_nothing_can_be_routed_a_budget_has_no_answer() -> None:
     assert caught.value.kind is ErrorKind.ACCURACY_UNAVAILABLE
 
 
-def test_a_variant_without_accuracy_cannot_be_ranked() -> None:
-    """A programming error, told as one: the front is made of ranked variants only."""
-    with pytest.raises(ValueError, match="x has no accuracy to rank by"):
-        _rank(variant("x"))
-
-
 def test_the_budget_named_as_feasible_is_feasible() -> None:
     """Asked again with it at the same moment, the request is taken in, whoever else waits."""
     waiting = [job(n, 0.1 + 0.03 * n, at_s=0.0) for n in range(1, 6)]
@@ -214,6 +224,14 @@ def test_the_budget_named_as_feasible_is_feasible() -> None:
     assert policy().admit(0.0, job(99, named_s, mode=Mode.STRICT), situation, COSTS) is None
 
 
+def test_the_smallest_budget_is_found_when_it_is_a_hair_above_a_tenth_of_a_millisecond() -> None:
+    """1.7 ms and the smallest fraction that a float can tell: 1.8, for 1.7 would not do."""
+    costs = FixedCosts({"b0": math.nextafter(0.0017, 1.0)}, tail_factor=1.0)
+    error = policy(FAMILY[:1]).admit(0.0, job(budget_s=0.001, mode=Mode.STRICT), state(), costs)
+    assert error is not None
+    assert error.facts["smallest_feasible_budget_ms"] == 1.8
+
+
 def test_a_late_strict_job_is_refused_at_once_even_while_all_lanes_are_busy() -> None:
     """It is not passed over until the queue is empty."""
     late = job(1, 0.01, mode=Mode.STRICT)
@@ -222,14 +240,31 @@ def test_a_late_strict_job_is_refused_at_once_even_while_all_lanes_are_busy() ->
     assert action.job == late
 
 
-def test_nobody_is_passed_over_for_ever() -> None:
-    """A second after its deadline a late request goes before timely ones."""
-    late, timely = job(1, 0.01), job(2, 2.0, at_s=1.0)
-    before = policy().next_action(1.0, state(late, timely), COSTS)
-    after = policy().next_action(1.1, state(late, timely), COSTS)
-    assert isinstance(before, Start)
-    assert isinstance(after, Start)
-    assert (before.job.id, after.job.id) == (2, 1)
+def test_nobody_waits_for_ever() -> None:
+    """A second after its deadline a request is refused, while the lanes are busy with others."""
+    late, timely, busy = job(1, 0.01), job(2, 2.0, at_s=1.0), (running(0, until_s=1.1, started_s=1.0),)
+    assert policy().next_action(1.0, state(late, timely, busy=busy), COSTS) is None
+    action = policy().next_action(1.02, state(late, timely, busy=busy), COSTS)
+    assert isinstance(action, Reject)
+    assert (action.job, action.error.kind) == (late, ErrorKind.QUEUE_FULL)
+    assert "1010 ms after the deadline" in action.error.detail
+
+
+def test_an_idle_lane_answers_however_late() -> None:
+    """An upload that took three seconds has spent its budget; nobody else wants the lane."""
+    action = policy().next_action(3.0, state(job(1, 0.05)), COSTS)
+    assert isinstance(action, Start)
+    assert action.decision.reason is Reason.CHEAPEST_NONE_FITS
+
+
+def test_an_idle_lane_takes_a_timely_request_before_one_that_is_long_overdue() -> None:
+    """The other one gets it when nobody timely waits any more."""
+    overdue, timely = job(1, 0.01), job(2, 5.0)
+    first = policy().next_action(3.0, state(overdue, timely), COSTS)
+    then = policy().next_action(3.0, state(overdue), COSTS)
+    assert isinstance(first, Start)
+    assert isinstance(then, Start)
+    assert (first.job, then.job) == (timely, overdue)
 
 
 def test_a_waiting_job_is_not_thought_to_run_on_two_lanes() -> None:

@@ -107,14 +107,14 @@ def test_an_unknown_parameter_is_answered_with_those_there_are() -> None:
     """A typo must not be ignored: it would change what is bought."""
     error = refusal({"buget_ms": 20})
     assert error.detail == (
-        "buget_ms is not a parameter here; there are budget_ms, variant, min_accuracy, mode, top_k, explain"
+        "buget_ms is not a parameter here; there are budget_ms, variant, min_accuracy, mode, policy, top_k, explain"
     )
 
 
 def test_a_plan_does_not_offer_the_parameter_it_refuses() -> None:
     """How many classes to return has no meaning where nothing is classified."""
     error = refusal({"top_k": 3}, PlanParameters)
-    assert error.detail == "top_k is not a parameter here; there are budget_ms, variant, min_accuracy, mode"
+    assert error.detail == "top_k is not a parameter here; there are budget_ms, variant, min_accuracy, mode, policy"
 
 
 def test_a_failure_of_the_whole_has_a_name_too() -> None:

@@ -17,9 +17,10 @@ from service.core.errors import EffserveError, ErrorKind
 from service.evaluation.plan import Plan
 from service.evaluation.run import Evaluation, Runs
 from service.pipeline import image
-from service.pipeline.calibration import Runnable
 from service.pipeline.executor import Runner
 from service.pipeline.session import Session
+from service.pipeline.stop import Stop
+from service.pipeline.termination import Stoppable
 from tests.fixtures import png_header_bomb, tiny_store
 from tests.unit.evaluation.kit import PIXELS, TRUNCATED, Make, answer, archive, folder, photos, planned, relabel
 
@@ -44,7 +45,7 @@ class Faulty:
         self._runs = itertools.count()
         self._then = then
 
-    def run(self, pixels: Pixels) -> npt.NDArray[np.float32]:
+    def run(self, pixels: Pixels, stop: Stop | None = None) -> npt.NDArray[np.float32]:
         """See `Session.run`."""
         if next(self._runs) < 2:
             return np.zeros((1, 10), np.float32)
@@ -53,7 +54,7 @@ class Faulty:
         return self._then
 
 
-def with_session(plan: Plan, name: str, session: Runnable) -> Plan:
+def with_session(plan: Plan, name: str, session: Stoppable) -> Plan:
     """The plan with another session for one variant."""
     subjects = [
         replace(one, runner=Runner(cast(Session, session), one.runner.preprocessing)) if one.name == name else one
@@ -181,32 +182,36 @@ def test_an_unforeseen_failure_is_not_taken_for_an_image(tmp_path: Path, store: 
 
 
 class Slow:
-    """A session that counts its runs, each of which takes a while."""
+    """A session that counts its runs, each of which takes a while; the second one waits for the interruption."""
 
     def __init__(self) -> None:
         self.runs = 0
+        self.interrupted = threading.Event()
 
-    def run(self, pixels: Pixels) -> npt.NDArray[np.float32]:
+    def run(self, pixels: Pixels, stop: Stop | None = None) -> npt.NDArray[np.float32]:
         """See `Session.run`."""
         self.runs += 1
-        time.sleep(0.02)
+        if self.runs > 1:
+            self.interrupted.wait(60)
+            time.sleep(0.02)
         return np.zeros((1, 10), np.float32)
 
 
 def test_an_interrupted_evaluation_ends_soon(tmp_path: Path, store: Path) -> None:
     """What is in hand is finished, the rest is not begun; no thread is left."""
     plan = planned(folder(tmp_path / "data", photos(classes=10, each=10)), store, "b0")
-    threads, slow = threading.active_count(), Slow()
+    threads, slow = set(threading.enumerate()), Slow()
     slowed = with_session(plan, "b0", slow)
 
     def interrupt(_: int) -> None:
+        slow.interrupted.set()
         raise KeyboardInterrupt
 
     evaluation = Evaluation(slowed.images, slowed.samples, slowed.subjects, max_pixels=PIXELS)
     with pytest.raises(KeyboardInterrupt):
         evaluation.run(threads=1, announce=interrupt)
     assert slow.runs < 100
-    assert threading.active_count() == threads
+    assert set(threading.enumerate()) <= threads
 
 
 def test_variants_answer_only_what_they_know(tmp_path: Path, store: Path) -> None:

@@ -41,7 +41,7 @@ from model_store.builder.hub import Hub, fetch_file
 fetch_file(sys.argv[1], "model.safetensors", Hub(sys.argv[2], Path(sys.argv[3])))
 """
 COMMAND = "import sys; from service.cli import main; sys.argv = ['effserve', 'pull', *sys.argv[1:]]; main()"
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 @pytest.fixture
@@ -62,6 +62,14 @@ def large(hub: StubHub) -> StubHub:
 def checkpoint() -> bytes:
     """A file that fits B0."""
     return save(untrained(build.state_shapes(resolve("b0"), 1000), 0).tensors)
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path) -> Iterator[Hub]:
+    """A port where nobody listens, and nobody else can meanwhile; with the cache of the test's other clients."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        yield Hub(f"http://127.0.0.1:{silent.getsockname()[1]}", tmp_path / "hub")
 
 
 def _client(hub: StubHub, tmp_path: Path) -> Hub:
@@ -121,13 +129,6 @@ def _partial_file(tmp_path: Path) -> Path:
     return found
 
 
-def _nowhere(tmp_path: Path) -> Hub:
-    """A port where nobody listens."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return Hub(f"http://127.0.0.1:{listener.getsockname()[1]}", tmp_path / "hub")
-
-
 def test_a_pulled_variant_says_whose_figures_it_has(hub: StubHub, checkpoint: bytes, tmp_path: Path) -> None:
     """The manifest carries the publisher's accuracy, licence and preprocessing, and the file's checksum."""
     hub.files[REPOSITORY] = checkpoint
@@ -153,7 +154,7 @@ def test_two_runs_at_once_download_once(large: StubHub, tmp_path: Path) -> None:
     large.stalls = [FIRST_PART]
     with ThreadPoolExecutor() as pool:
         runs = [pool.submit(fetch, CHOSEN, _client(large, tmp_path)) for _ in range(2)]
-        _wait_for(lambda: [request.method for request in large.requests].count("HEAD") == 2)
+        _wait_for(lambda: [request.method for request in large.requests].count("HEAD") >= 2)
         large.released.set()
         assert [run.result().read_bytes() == LARGE for run in runs] == [True, True]
     assert large.ranges == [None]
@@ -346,9 +347,9 @@ def test_a_file_without_checksum_is_not_downloaded(tmp_path: Path) -> None:
         assert server.ranges == []
 
 
-def test_without_network_the_error_says_what_to_do(tmp_path: Path) -> None:
+def test_without_network_the_error_says_what_to_do(nowhere: Hub) -> None:
     """One line names the way over another machine, and the one without trained weights."""
-    message = _failure(_nowhere(tmp_path))
+    message = _failure(nowhere)
     assert "cannot be reached" in message
     assert "`effserve pull b0 --tag aa_in1k` on a machine with network" in message
 
@@ -365,18 +366,18 @@ def test_a_hub_in_trouble_is_replaced_by_the_cache(
     assert caplog.messages[-1].endswith("; the file in the cache is intact and is used instead")
 
 
-def test_without_network_the_newest_version_of_the_cache_serves(hub: StubHub, tmp_path: Path) -> None:
+def test_without_network_the_newest_version_of_the_cache_serves(hub: StubHub, nowhere: Hub, tmp_path: Path) -> None:
     """Of two revisions the one that was fetched last is taken."""
     os.utime(fetch(CHOSEN, _client(hub, tmp_path)), (0, 0), follow_symlinks=False)
     hub.files[REPOSITORY], hub.commit = CONTENT[::-1], LATER_COMMIT
     fetch(CHOSEN, _client(hub, tmp_path))
-    assert fetch(CHOSEN, _nowhere(tmp_path)).read_bytes() == CONTENT[::-1]
+    assert fetch(CHOSEN, nowhere).read_bytes() == CONTENT[::-1]
 
 
-def test_without_network_a_damaged_file_is_no_help(hub: StubHub, tmp_path: Path) -> None:
+def test_without_network_a_damaged_file_is_no_help(hub: StubHub, nowhere: Hub, tmp_path: Path) -> None:
     """The cache is believed as little as the network."""
     fetch(CHOSEN, _client(hub, tmp_path)).write_bytes(CONTENT[::-1])
-    assert "cannot be reached" in _failure(_nowhere(tmp_path))
+    assert "cannot be reached" in _failure(nowhere)
 
 
 @pytest.mark.parametrize("status", [401, 403])

@@ -11,7 +11,18 @@ import pytest
 
 from service.core.latency import Calibration, DecodeCost
 from service.core.values import ImageHeader
-from service.pipeline.calibration import MAX_RUNS, MIN_RUNS, PASSES, CalibrationFile, Calibrator, DecodeSample, Subject
+from service.pipeline import termination
+from service.pipeline.calibration import (
+    MAX_RUNS,
+    MIN_RUNS,
+    PASSES,
+    STOP_MARGIN,
+    CalibrationFile,
+    Calibrator,
+    DecodeSample,
+    Subject,
+)
+from service.pipeline.stop import Stop
 
 
 class Clock(threading.local):
@@ -25,10 +36,11 @@ class Clock(threading.local):
 
 
 class TimedSession:
-    """Takes the given seconds in turn, the last ones over and over."""
+    """Takes the given seconds in turn, the last ones over and over; stops within `stop_s`, if at all."""
 
-    def __init__(self, clock: Clock, *seconds: float) -> None:
+    def __init__(self, clock: Clock, *seconds: float, stop_s: float | None = 0.003) -> None:
         self.shapes: list[tuple[int, ...]] = []
+        self.stop_s = stop_s
         self._clock = clock
         self._seconds = seconds
 
@@ -37,7 +49,7 @@ class TimedSession:
         """How often it ran."""
         return len(self.shapes)
 
-    def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def run(self, pixels: npt.NDArray[np.uint8], stop: Stop | None = None) -> npt.NDArray[np.float32]:
         """Let time pass."""
         self._clock.now_s += self._seconds[min(self.runs, len(self._seconds) - 1)]
         self.shapes.append(pixels.shape)
@@ -47,6 +59,16 @@ class TimedSession:
 @pytest.fixture(name="clock")
 def _clock() -> Clock:
     return Clock()
+
+
+@pytest.fixture(autouse=True)
+def _known_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How fast a run stops is measured in real time, which `test_termination` is about."""
+
+    def known(session: TimedSession, *_: object, **__: object) -> float | None:
+        return session.stop_s
+
+    monkeypatch.setattr(termination, "measure", known)
 
 
 def subject(name: str, session: TimedSession, size: int = 32) -> Subject:
@@ -146,11 +168,48 @@ def test_a_session_that_fails_ends_the_calibration(clock: Clock) -> None:
     """A variant that cannot run must not be served."""
 
     class Broken(TimedSession):
-        def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        def run(self, pixels: npt.NDArray[np.uint8], stop: Stop | None = None) -> npt.NDArray[np.float32]:
             raise RuntimeError("no kernel")
 
     with pytest.raises(RuntimeError, match="no kernel"):
         calibrate(clock, subject("b0", Broken(clock, 1.0)))
+
+
+# Stopping.
+
+
+def test_terminated_runs_stop_within_twice_the_time_of_the_slowest_variant(clock: Clock) -> None:
+    """The rule does not ask which variant it terminates."""
+    quick, slow = TimedSession(clock, 0.1, stop_s=0.001), TimedSession(clock, 0.2, stop_s=0.004)
+    found = calibrate(clock, subject("b0", quick), subject("b1", slow))
+    assert found.terminate_s == pytest.approx(STOP_MARGIN * 0.004)
+
+
+def test_one_variant_that_does_not_stop_is_enough_for_no_termination(clock: Clock) -> None:
+    """The rule counts on all of them."""
+    deaf = TimedSession(clock, 0.2, stop_s=None)
+    assert calibrate(clock, subject("b0", TimedSession(clock, 0.1)), subject("b1", deaf)).terminate_s is None
+
+
+def test_runs_too_short_to_be_stopped_are_no_hindrance(clock: Clock) -> None:
+    """Their lanes are free at once."""
+    assert calibrate(clock, subject("b0", TimedSession(clock, 0.1, stop_s=0.0))).terminate_s == 0.0
+
+
+def test_a_run_is_stopped_in_a_share_of_its_shortest_time(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that it has begun and not ended, on an image of the variant's size."""
+    shapes: list[tuple[int, ...]] = []
+    usual: list[float] = []
+
+    def noted(_: TimedSession, pixels: npt.NDArray[np.uint8], *, usual_s: float, **__: object) -> float:
+        shapes.append(pixels.shape)
+        usual.append(usual_s)
+        return 0.0
+
+    monkeypatch.setattr(termination, "measure", noted)
+    calibrate(clock, subject("b0", TimedSession(clock, 0.4, 0.2, 0.3, 0.3), size=48), seconds=0.01)
+    assert shapes == [(1, 48, 48, 3)]
+    assert usual == pytest.approx([0.2])
 
 
 # Decoding.
@@ -199,6 +258,17 @@ def test_a_second_start_runs_nothing(tmp_path: Path, clock: Clock) -> None:
     assert session.runs == 0
 
 
+@pytest.mark.parametrize("stop_s", [0.002, 0.0, None])
+def test_a_second_start_knows_how_fast_runs_stop(tmp_path: Path, clock: Clock, stop_s: float | None) -> None:
+    """Or that they do not."""
+    for known in (stop_s, 0.5):
+        one = subject("b0", TimedSession(clock, 0.1, stop_s=known))
+        found = calibrate(clock, one, file=CalibrationFile(tmp_path, "cpu"))
+    assert found.terminate_s == (None if stop_s is None else pytest.approx(STOP_MARGIN * stop_s))
+    (path,) = tmp_path.glob("*.json")
+    assert json.loads(path.read_text())["variants"]["sha-b0"]["stop_s"] == stop_s
+
+
 def test_another_fingerprint_is_measured_anew(tmp_path: Path, clock: Clock) -> None:
     """Another machine, another layout: another file."""
     calibrate(clock, subject("b0", TimedSession(clock, 0.1)), file=CalibrationFile(tmp_path, "cpu"))
@@ -229,6 +299,11 @@ def test_a_changed_graph_of_the_same_name_is_measured_anew(tmp_path: Path, clock
     assert calibrate(clock, rebuilt, file=CalibrationFile(tmp_path, "cpu")).inference_s["b0"] == pytest.approx(0.9)
 
 
+def with_b0(measured: bytes) -> bytes:
+    """A file that says this of b0."""
+    return b'{"schema": 4, "fingerprint": "cpu", "variants": {"sha-b0": %s}, "decode": {}}' % measured
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -239,13 +314,17 @@ def test_a_changed_graph_of_the_same_name_is_measured_anew(tmp_path: Path, clock
         b"\xff\xfe\x00",
         b"{}",
         b'{"schema": 1, "fingerprint": "cpu", "variants": {}, "decode": {}}',
-        b'{"schema": 3, "fingerprint": "cpu", "variants": [], "decode": {}}',
-        b'{"schema": 3, "fingerprint": "cpu", "variants": {"sha-b0": {}}, "decode": {}}',
-        b'{"schema": 3, "fingerprint": "cpu", "variants": {"sha-b0": {"base_s": "x", "ratios": [1]}}, "decode": {}}',
-        b'{"schema": 3, "fingerprint": "cpu", "variants": {"sha-b0": {"base_s": 0, "ratios": [1]}}, "decode": {}}',
-        b'{"schema": 3, "fingerprint": "cpu", "variants": {"sha-b0": {"base_s": NaN, "ratios": [1]}}, "decode": {}}',
-        b'{"schema": 3, "fingerprint": "cpu", "variants": {}, "decode": {"JPEG": {"cost": 1}}}',
-        b'{"schema": 3, "fingerprint": "cpu", "variants": {}, "decode": {"JPEG": 1}}',
+        b'{"schema": 3, "fingerprint": "cpu", "variants": {"sha-b0": {"base_s": 9, "ratios": [1]}}, "decode": {}}',
+        with_b0(b'{"base_s": 9, "ratios": [1]}'),
+        b'{"schema": 4, "fingerprint": "cpu", "variants": [], "decode": {}}',
+        with_b0(b"{}"),
+        with_b0(b'{"base_s": "x", "ratios": [1], "stop_s": 0}'),
+        with_b0(b'{"base_s": 0, "ratios": [1], "stop_s": 0}'),
+        with_b0(b'{"base_s": NaN, "ratios": [1], "stop_s": 0}'),
+        with_b0(b'{"base_s": 9, "ratios": [1], "stop_s": -1}'),
+        with_b0(b'{"base_s": 9, "ratios": [1], "stop_s": NaN}'),
+        b'{"schema": 4, "fingerprint": "cpu", "variants": {}, "decode": {"JPEG": {"cost": 1}}}',
+        b'{"schema": 4, "fingerprint": "cpu", "variants": {}, "decode": {"JPEG": 1}}',
     ],
 )
 def test_a_damaged_file_counts_as_empty_and_is_replaced(tmp_path: Path, clock: Clock, content: bytes) -> None:

@@ -4,7 +4,6 @@ import io
 import math
 import resource
 import struct
-import time
 import zlib
 from collections.abc import Callable
 
@@ -332,9 +331,7 @@ def test_a_pixel_bomb_is_refused_with_its_figures() -> None:
 def test_a_pixel_bomb_is_refused_by_its_header_alone() -> None:
     """Memory for its pixels (1.6 GB) is never asked for, and nothing beyond the header is read."""
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    started_s = time.perf_counter()
     assert failure(png_header_bomb()[:45]).kind is ErrorKind.TOO_MANY_PIXELS
-    assert time.perf_counter() - started_s < 0.5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 50 * 1024
 
 

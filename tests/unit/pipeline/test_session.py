@@ -1,5 +1,8 @@
-"""Sessions on real graphs: shapes, batches, and what is refused at the start rather than under load."""
+"""Sessions on real graphs: shapes, batches, runs that are ended early, and what is refused at the start."""
 
+import itertools
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ from service.pipeline.session import (
     check_provider,
     runtime_fingerprint,
 )
+from service.pipeline.stop import Stop, Terminated
 from tests.fixtures import CLASSES, tiny_graph
 
 SIZE_PX = 32
@@ -133,3 +137,89 @@ def test_the_fingerprint_changes_with_the_layout_of_lanes() -> None:
 def test_the_fingerprint_is_the_same_for_the_same_layout() -> None:
     """So that a second start finds the first one's measurements."""
     assert runtime_fingerprint(SessionOptions(), 2) == runtime_fingerprint(SessionOptions(), 2)
+
+
+# Runs that are ended early. A batch of large images takes tens of milliseconds, in steps of one or two.
+
+LARGE_PX = 128
+LARGE = np.random.default_rng(1).integers(0, 256, (32, LARGE_PX, LARGE_PX, 3), dtype=np.uint8)
+TRIES = 50
+"""A thread that gets no processor for as long as a run takes comes too late; not fifty times in a row."""
+
+
+@pytest.fixture(name="large")
+def _large(tmp_path: Path) -> Session:
+    path = tmp_path / "large.onnx"
+    path.write_bytes(tiny_graph(LARGE_PX).content)
+    return open_session(path, size=LARGE_PX)
+
+
+class Heard(Stop):
+    """Tells when a run listens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listens = threading.Event()
+
+    def heard_by(self, tell: Callable[[], None]) -> None:
+        """See `Stop.heard_by`."""
+        super().heard_by(tell)
+        self.listens.set()
+
+
+def interrupted(session: Session) -> bool:
+    """Run and have another thread end the run as soon as it listens; whether it ended early."""
+    stop = Heard()
+
+    def end() -> None:
+        stop.listens.wait(60)
+        stop.ask()
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    try:
+        session.run(LARGE, stop)
+    except Terminated:
+        return True
+    finally:
+        ending.join()
+    return False
+
+
+def test_a_run_is_ended_by_another_thread(large: Session) -> None:
+    """It raises `Terminated` and nothing else."""
+    assert any(interrupted(large) for _ in range(TRIES))
+
+
+def test_a_run_that_shall_end_before_it_begins_is_ended(large: Session) -> None:
+    """The request came while the image was being decoded."""
+    stop = Stop()
+    stop.ask()
+    with pytest.raises(Terminated):
+        large.run(LARGE, stop)
+
+
+def test_a_run_that_was_ended_early_leaves_the_next_one_as_it_was(large: Session) -> None:
+    """Bit for bit: buffers that are used again hold nothing of the run before."""
+    before = large.run(LARGE)
+    ended = itertools.islice(filter(None, (interrupted(large) for _ in range(TRIES))), 3)
+    assert len(list(ended)) == 3
+    assert np.array_equal(large.run(LARGE), before)
+    assert np.array_equal(large.run(LARGE, Stop()), before)
+
+
+def test_asking_a_run_that_has_ended_changes_nothing(large: Session) -> None:
+    """Neither its answer nor the next run."""
+    stop = Stop()
+    first = large.run(LARGE, stop)
+    stop.ask()
+    assert np.array_equal(large.run(LARGE, Stop()), first)
+
+
+def test_a_run_that_fails_is_not_taken_for_one_that_was_ended(large: Session) -> None:
+    """Though it was asked to end as well."""
+    stop = Stop()
+    stop.ask()
+    with pytest.raises(EffserveError) as caught:
+        large.run(np.zeros((1, 16, 16, 3), np.uint8), stop)
+    assert caught.value.kind is ErrorKind.INTERNAL

@@ -65,6 +65,7 @@ def every_event() -> Iterator[Event]:
         for reason in Reason:
             yield answered("b0", protocol=protocol, reason=reason, trained=False)
             yield answered("b4", protocol=protocol, reason=reason, met=False)
+        yield answered("b0", protocol=protocol, terminated="b4")
         for kind in ErrorKind:
             yield failed(kind, protocol=protocol, budget_s=0.05)
 
@@ -111,6 +112,7 @@ def service(metrics: Metrics) -> Service:
     [
         (answered(), ON_ANSWER),
         (answered(trained=False), ON_ANSWER | {m.UNTRAINED}),
+        (answered(terminated="b4"), ON_ANSWER | {m.TERMINATED}),
         (failed(ErrorKind.EMPTY_IMAGE), {m.REQUESTS}),
         (failed(ErrorKind.QUEUE_FULL, budget_s=0.05), {m.REQUESTS, m.BUDGET}),
         (failed(ErrorKind.INFEASIBLE_BUDGET, budget_s=0.05), {m.REQUESTS, m.BUDGET, m.BUDGETS}),
@@ -118,7 +120,17 @@ def service(metrics: Metrics) -> Service:
         (VariantRefused("b9", "1", "damaged"), set()),
         (LifecycleChanged("ready"), set()),
     ],
-    ids=["answered", "untrained", "failed", "failed-with-budget", "infeasible", "loaded", "refused", "lifecycle"],
+    ids=[
+        "answered",
+        "untrained",
+        "terminated",
+        "failed",
+        "failed-with-budget",
+        "infeasible",
+        "loaded",
+        "refused",
+        "lifecycle",
+    ],
 )
 def test_an_event_moves_exactly_its_metrics(metrics: Metrics, event: Event, specs: set[Spec]) -> None:
     """What is not about an event stays as it was."""

@@ -1,0 +1,73 @@
+"""The variants a policy may choose from: which are routed, which are dominated, which a request is left with."""
+
+from dataclasses import dataclass
+
+from service.core.errors import EffserveError, ErrorKind
+from service.core.state import Costs
+from service.core.values import Job, Variant
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """What is served. Order does not matter."""
+
+    variants: tuple[Variant, ...]
+    route_untrained: bool = False
+    """Whether seeded weights may be chosen by budget (capacity planning)."""
+
+    def routed(self) -> tuple[Variant, ...]:
+        """Variants that a budget may choose."""
+        return tuple(v for v in self.variants if v.rank_top1 is not None and (v.trained or self.route_untrained))
+
+    def front(self, costs: Costs) -> tuple[Variant, ...]:
+        """The Pareto set of the routed variants by expected time and accuracy, most accurate first.
+
+        Every variant decodes the same image, so the set does not depend on which one.
+        """
+        best: list[Variant] = []
+        for variant in sorted(self.routed(), key=lambda v: (costs.expected_s(v.name, 0.0), -rank(v), v.name)):
+            if not best or rank(variant) > rank(best[-1]):
+                best.append(variant)
+        return tuple(reversed(best))
+
+    def named(self, name: str) -> Variant:
+        """The served variant of that name. Raises `EffserveError(UNKNOWN_VARIANT)`."""
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        known = ", ".join(v.name for v in self.variants)
+        raise EffserveError(ErrorKind.UNKNOWN_VARIANT, f"no variant {name!r} is served; there are {known}")
+
+    def cheapest_at(self, top1: float, costs: Costs) -> Variant:
+        """The cheapest routed variant whose accuracy is at least `top1`.
+
+        Raises `EffserveError(ACCURACY_UNAVAILABLE)`.
+        """
+        enough = [v for v in self.routed() if rank(v) >= top1]
+        if enough:
+            return min(enough, key=lambda v: (costs.expected_s(v.name, 0.0), -rank(v), v.name))
+        best = max((rank(v) for v in self.routed()), default=None)
+        known = "no variant has a known accuracy" if best is None else f"the best has {best:.4f}"
+        facts: dict[str, float | int | str] = {} if best is None else {"best_accuracy": best}
+        raise EffserveError(ErrorKind.ACCURACY_UNAVAILABLE, f"no variant reaches {top1:.4f}: {known}", facts)
+
+    def eligible(self, job: Job, front: tuple[Variant, ...], costs: Costs) -> tuple[Variant, ...]:
+        """What a job leaves to choose from, most accurate first. Never empty: raises instead.
+
+        Once a run of it was terminated, the cheapest: a second run may not be terminated, so it must block nobody.
+        """
+        question = job.question
+        if question.variant is not None:
+            return (self.named(question.variant),)
+        if question.min_top1 is not None:
+            return (self.cheapest_at(question.min_top1, costs),)
+        if not front:
+            raise EffserveError(ErrorKind.ACCURACY_UNAVAILABLE, "no variant can be chosen by budget; name one")
+        return front if job.terminated is None else front[-1:]
+
+
+def rank(variant: Variant) -> float:
+    """Accuracy to rank by. Only asked of routed variants, which have one."""
+    if variant.rank_top1 is None:
+        raise ValueError(f"{variant.name} has no accuracy to rank by")
+    return variant.rank_top1

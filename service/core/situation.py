@@ -1,0 +1,197 @@
+"""One moment as a policy sees it: clock, snapshot, Pareto front at present costs, and what follows from them.
+
+Nothing here decides; the rules in `policy` and in the baselines ask these questions.
+"""
+
+import heapq
+import math
+from collections.abc import Iterable, Iterator
+
+from service.core.catalogue import Catalogue, rank
+from service.core.errors import EffserveError, ErrorKind
+from service.core.state import Costs, Running, SystemState, free_lanes_s, wait_s
+from service.core.values import Deadline, Job, Mode, Variant
+
+MOST_DEADLINES = 64
+"""Waiting jobs that a look-ahead counts. With more, the machine is overloaded, and the cheapest variant answers."""
+
+
+class Situation:
+    """Created for one decision. Methods raise `EffserveError(UNKNOWN_VARIANT | ACCURACY_UNAVAILABLE)` for a job that
+    nothing served is eligible for."""
+
+    def __init__(
+        self, catalogue: Catalogue, now_s: float, state: SystemState, costs: Costs, *, stop_s: float | None = None
+    ) -> None:
+        self.catalogue = catalogue
+        self.now_s = now_s
+        self.state = state
+        self.costs = costs
+        self.stop_s = stop_s
+        """Time within which a terminated run stops; None when the rule may terminate none now."""
+        self.front = catalogue.front(costs)
+
+    def eligible(self, job: Job) -> tuple[Variant, ...]:
+        """What the job leaves to choose from, most accurate first."""
+        return self.catalogue.eligible(job, self.front, self.costs)
+
+    def cheapest(self, job: Job) -> Variant:
+        """The last resort of a job."""
+        return self.eligible(job)[-1]
+
+    def left_s(self, job: Job) -> float:
+        """Budget left for decode and inference."""
+        return job.question.deadline.remaining_s(self.now_s) - self.costs.respond_s()
+
+    def expected_s(self, job: Job, variant: Variant) -> float:
+        """Mean service time."""
+        return self.costs.expected_s(variant.name, job.decode_s)
+
+    def tail_s(self, job: Job, variant: Variant) -> float:
+        """Upper quantile of the service time."""
+        return self.costs.tail_s(variant.name, job.decode_s)
+
+    def least_s(self, job: Job) -> float:
+        """Mean service time at the cheapest eligible variant."""
+        return self.expected_s(job, self.cheapest(job))
+
+    def fitting(self, job: Job) -> tuple[Variant, ...]:
+        """Eligible variants whose tail fits what is left, most accurate first."""
+        left_s = self.left_s(job)
+        return tuple(v for v in self.eligible(job) if self.tail_s(job, v) <= left_s)
+
+    def better(self, job: Job) -> tuple[Variant, ...]:
+        """What is more accurate than the answer in hand and still fits, most accurate first."""
+        known = 0.0 if job.in_hand is None else rank(job.in_hand)
+        return tuple(v for v in self.fitting(job) if rank(v) > known)
+
+    def is_late(self, job: Job) -> bool:
+        """Whether the job is expected to miss its deadline even if it started now at its cheapest."""
+        return self.least_s(job) > self.left_s(job)
+
+    def timely(self) -> Iterator[Job]:
+        """Waiting jobs that can still make it, in deadline order."""
+        return (job for job in self.state.waiting if not self.is_late(job))
+
+    def head(self) -> Job:
+        """Whose turn it is: the earliest deadline among those that can still make it, else the earliest of the late.
+
+        One late request must not make the next one late (the domino effect of plain EDF under overload).
+        """
+        return next(self.timely(), self.state.waiting[0])
+
+    def hopeless(self) -> Job | None:
+        """A strict job that cannot make its deadline any more: waiting on would only delay the refusal."""
+        strict = (job for job in self.state.waiting if job.question.mode is Mode.STRICT)
+        return next((job for job in strict if self.is_late(job)), None)
+
+    def overdue(self, patience_s: float) -> Job | None:
+        """A job whose deadline passed longer ago than anybody should wait."""
+        return next((job for job in self.state.waiting if -self.left_s(job) > patience_s), None)
+
+    def is_upgrade(self, run: Running) -> bool:
+        """Whether a cheaper variant has answered or could have."""
+        return run.job.in_hand is not None or run.variant != self.cheapest(run.job)
+
+    def backlog_s(self) -> float:
+        """Predicted work per lane: what runs, and what waits at its cheapest."""
+        running_s = sum(run.remaining_s(self.now_s) for run in self.state.running)
+        return (running_s + sum(map(self.least_s, self.state.waiting))) / self.state.lanes
+
+    def needed_s(self, job: Job, budget_s: float) -> float:
+        """What a budget of `budget_s` would have to be: with a later deadline more jobs go first."""
+        deadline = Deadline(job.question.deadline.started_s, budget_s)
+        ahead = [j for j in self.state.waiting if j.question.deadline.at_s <= deadline.at_s and j.id != job.id]
+        wait = wait_s(self._lanes_with_room_s(), map(self.least_s, ahead))
+        service_s = self.tail_s(job, self.cheapest(job)) + self.costs.respond_s()
+        return self.now_s - deadline.started_s + wait + service_s
+
+    def smallest_feasible_budget_s(self, job: Job, at_least_s: float = 0.0) -> float:
+        """The least budget from `at_least_s` on that is as large as it would have to be, rounded up to 0.1 ms.
+
+        Ends: each round either is the last or puts at least one more waiting job ahead.
+        """
+        budget_s, needed_s = at_least_s, self.needed_s(job, at_least_s)
+        while needed_s > budget_s:
+            tenths = math.ceil(needed_s * 1e4)
+            # Dividing may round below what is needed, by the last digit; asking again would then never end.
+            budget_s = tenths / 1e4 if tenths / 1e4 >= needed_s else (tenths + 1) / 1e4
+            needed_s = self.needed_s(job, budget_s)
+        return budget_s
+
+    def infeasible(self, job: Job) -> EffserveError:
+        """The refusal of a strict job, with the smallest budget that would have done."""
+        budget_s = job.question.deadline.budget_s
+        smallest_ms = round(self.smallest_feasible_budget_s(job, budget_s) * 1e3, 1)
+        detail = f"no eligible variant fits {budget_s * 1e3:g} ms now; {smallest_ms:.1f} ms would do"
+        facts: dict[str, float | int | str] = {
+            "budget_ms": round(budget_s * 1e3, 3),
+            "smallest_feasible_budget_ms": smallest_ms,
+        }
+        return EffserveError(ErrorKind.INFEASIBLE_BUDGET, detail, facts)
+
+    def free_lanes_s(self) -> list[float]:
+        """Seconds until each lane is free by itself, as a heap."""
+        return free_lanes_s(self.state, [run.remaining_s(self.now_s) for run in self.state.running])
+
+    def makes_room(self, run: Running) -> bool:
+        """Whether a run would be terminated for somebody more urgent: an upgrade, whose job has not had to yield."""
+        return self.stop_s is not None and run.stops_s is None and run.job.terminated is None and self.is_upgrade(run)
+
+    def starves_nobody(self, job: Job, variant: Variant, *, utilisation: float, arrival_reserve: float) -> bool:
+        """Whether everybody who waits could still be served in time if no run were ever terminated.
+
+        List scheduling: whoever waits takes the lane that is free first, in deadline order, at the cheapest variant.
+        """
+        arriving = arrival_reserve * self.state.arrivals_per_s * self.least_s(job) / self.state.lanes
+        free_s = self.free_lanes_s()
+        heapq.heapreplace(free_s, free_s[0] + self.expected_s(job, variant))
+        for other in self._others(job):
+            ends_s, until_s = free_s[0] + self.least_s(other), self.left_s(other)
+            if ends_s + arriving * until_s > utilisation * until_s:
+                return False
+            heapq.heapreplace(free_s, ends_s)
+        return True
+
+    def allowance_s(self, job: Job, *, utilisation: float, arrival_reserve: float) -> float:
+        """Lane time that `job` may take so that everybody can be served in time, if upgrades make room when they must.
+
+        The demand-bound test of EDF (Baruah, Rosier & Howell 1990) on lanes taken as one divisible machine: until each
+        deadline D from the job's own on, the work due by then, with those who wait at their cheapest, plus what
+        arrivals at the present rate would bring, stays within the lanes' time. What the job itself adds counts until
+        each of these, so the least slack is what it may take.
+        """
+        per_s = self.state.lanes * utilisation - arrival_reserve * self.state.arrivals_per_s * self.least_s(job)
+        work = sorted([*self._due(job), (self.left_s(job), 0.0)])
+        allowance_s, due_s = math.inf, self._blocked_s()
+        for left_s, seconds in work:
+            due_s += seconds
+            if left_s >= self.left_s(job):
+                allowance_s = min(allowance_s, per_s * left_s - due_s)
+        return allowance_s
+
+    def _others(self, job: Job) -> list[Job]:
+        """Who else waits and can still make it, at most as many as a look-ahead counts."""
+        return [other for other, _ in zip(self.timely(), range(MOST_DEADLINES + 1), strict=False) if other.id != job.id]
+
+    def _due(self, job: Job) -> Iterator[tuple[float, float]]:
+        """(seconds until it is due, seconds of work) of those who wait, and of the running upgrades."""
+        for other in self._others(job):
+            yield self.left_s(other), self.least_s(other)
+        for run in self._upgrades():
+            if run.job.in_hand is None:
+                yield self.left_s(run.job), run.remaining_s(self.now_s)
+
+    def _blocked_s(self) -> float:
+        """Work of the runs that will not make room: due at once."""
+        return sum(run.remaining_s(self.now_s) for run in self.state.running if not self.makes_room(run))
+
+    def _upgrades(self) -> Iterable[Running]:
+        return (run for run in self.state.running if self.makes_room(run))
+
+    def _lanes_with_room_s(self) -> list[float]:
+        """Seconds until each lane could be free, as a heap."""
+        stop_s = math.inf if self.stop_s is None else self.stop_s
+        running = self.state.running
+        left_s = [(run.remaining_s(self.now_s), stop_s if self.makes_room(run) else math.inf) for run in running]
+        return free_lanes_s(self.state, list(map(min, left_s)))

@@ -1,0 +1,177 @@
+"""Plays a trace against a policy, with the server's scheduler and latency model, and keeps what a score needs."""
+
+import time
+from array import array
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from service.core import oracle
+from service.core.actions import Action
+from service.core.catalogue import Catalogue, rank
+from service.core.latency import LatencyModel, Observation
+from service.core.policy import Policy
+from service.core.scheduler import Scheduler
+from service.core.simulator import Arrival, Outcome, simulate
+from service.core.values import Deadline, Decision, Job, Mode, Question, Variant
+from service.evaluation.measures import Floats
+from service.simulation import traces
+from service.simulation.errors import SimulationError
+from service.simulation.times import IMAGE_FORMAT, Source, TrueTimes
+from service.simulation.traces import Mix, Trace
+
+
+@dataclass(frozen=True)
+class World:
+    """What all policies meet alike: requests, what each would take on each variant, and the lanes."""
+
+    catalogue: Catalogue
+    source: Source
+    times: TrueTimes
+    lanes: int
+    arrivals_s: Floats
+    budgets_s: Floats
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """What a budget may choose, quickest first."""
+        return tuple(sorted(self.catalogue.routed(), key=lambda variant: self.times.mean_s[variant.name]))
+
+    @property
+    def load(self) -> float:
+        """Share of the lanes' time that the cheapest variant alone would take."""
+        return traces.mean_rate_per_s(self.arrivals_s) * self.service_s(self.variants[0]) / self.lanes
+
+    def service_s(self, variant: Variant) -> float:
+        """Mean time of a run, with decoding."""
+        return self.times.mean_s[variant.name] + self.source.decode_s
+
+    @cached_property
+    def bound(self) -> float:
+        """The effective accuracy that no policy can surpass."""
+        least = [self.times.least[variant.name] for variant in self.variants]
+        demands = (
+            oracle.Demand(at_s, at_s + budget_s, [seconds + self.source.decode_s for seconds in inference_s])
+            for at_s, budget_s, *inference_s in zip(
+                self.arrivals_s.tolist(), self.budgets_s.tolist(), *least, strict=True
+            )
+        )
+        return oracle.bound(demands, [rank(variant) for variant in self.variants], self.lanes)
+
+    def arrivals(self) -> list[Arrival]:
+        """Requests as they come to a server, with its default mode. A job's id is the request's position."""
+        return [
+            Arrival(
+                at_s,
+                Job(number, Question(Deadline(at_s, budget_s), Mode.BEST_EFFORT), self.source.decode_s, IMAGE_FORMAT),
+            )
+            for number, (at_s, budget_s) in enumerate(
+                zip(self.arrivals_s.tolist(), self.budgets_s.tolist(), strict=True)
+            )
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What became of the requests."""
+
+    outcomes: list[Outcome]
+    terminated: int
+    """Runs that were stopped."""
+    wasted_s: float
+    """Lane time that went into them."""
+    events_s: "array[float]"
+    """Processor time that the scheduler needed for each event, on this machine."""
+
+
+def make_world(
+    catalogue: Catalogue,
+    source: Source,
+    trace: Trace,
+    *,
+    lanes: int,
+    load: float | None,
+    mix: Mix | None,
+    seed: int,
+) -> World:
+    """Draw requests and service times; each from a seed of its own, so that none depends on how often another draws.
+
+    `load`: None leaves a recorded trace as it is. `mix`: None takes the budgets of the trace, or the default mix where
+    it has none. Raises `SimulationError`.
+    """
+    arriving, budgeting, serving = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(3))
+    if not catalogue.routed():
+        raise SimulationError("no variant has a known accuracy, so a budget can choose none; try --route-untrained")
+    times = source.draw(trace.requests, serving)
+    if missing := [variant.name for variant in catalogue.routed() if variant.name not in times.mean_s]:
+        raise SimulationError(f"no service times are known of {', '.join(missing)}")
+    cheapest_s = min(times.mean_s[variant.name] for variant in catalogue.routed()) + source.decode_s
+    arrivals_s = trace.arrivals_s(None if load is None else load * lanes / cheapest_s, arriving)
+    budgets_s = trace.budgets_s if mix is None else None
+    if budgets_s is None:
+        budgets_s = traces.budgets_s(mix or traces.mix(traces.DEFAULT_MIX), trace.requests, budgeting)
+    return World(catalogue, source, times, lanes, arrivals_s, budgets_s)
+
+
+def play(policy: Policy, world: World) -> Played:
+    """One simulation. The policy is to be a new one: some remember what they saw."""
+    scheduler = _Watched(policy=policy, latency=LatencyModel(world.source.calibration), lanes=world.lanes)
+    stop_s, decode_s = world.source.stop_s, world.source.decode_s
+
+    def service_time(job: Job, decision: Decision) -> tuple[float, float]:
+        busy = scheduler.busy(decision.decided_at_s) if world.times.depends_on_load else 1
+        return decode_s, world.times.inference_s(job.id, decision.variant.name, busy)
+
+    outcomes = simulate(scheduler, world.arrivals(), service_time, lambda _: stop_s)
+    terminated = scheduler.statistics(world.arrivals_s[-1]).terminated
+    return Played(outcomes, terminated, scheduler.wasted_s, scheduler.events_s)
+
+
+class _Watched(Scheduler):
+    """The server's scheduler with a stopwatch, and a sum of what terminated runs cost."""
+
+    def __init__(self, *, policy: Policy, latency: LatencyModel, lanes: int) -> None:
+        super().__init__(policy=policy, latency=latency, lanes=lanes)
+        self.events_s = array("d")
+        self.wasted_s = 0.0
+
+    def busy(self, now_s: float) -> int:
+        """Lanes that run something."""
+        return len(self.state(now_s).running)
+
+    def submit(self, now_s: float, job: Job) -> list[Action]:
+        """See `Scheduler.submit`."""
+        started_s = time.thread_time()
+        actions = super().submit(now_s, job)
+        self.events_s.append(time.thread_time() - started_s)
+        return actions
+
+    def finish(self, now_s: float, lane: int, run: Observation | None) -> list[Action]:
+        """See `Scheduler.finish`."""
+        started_s = time.thread_time()
+        actions = super().finish(now_s, lane, run)
+        self.events_s.append(time.thread_time() - started_s)
+        return actions
+
+    def terminated(self, now_s: float, lane: int) -> list[Action]:
+        """See `Scheduler.terminated`."""
+        self.wasted_s += sum(now_s - run.started_s for run in self.state(now_s).running if run.lane == lane)
+        started_s = time.thread_time()
+        actions = super().terminated(now_s, lane)
+        self.events_s.append(time.thread_time() - started_s)
+        return actions
+
+    def tick(self, now_s: float) -> list[Action]:
+        """See `Scheduler.tick`."""
+        started_s = time.thread_time()
+        actions = super().tick(now_s)
+        self.events_s.append(time.thread_time() - started_s)
+        return actions
+
+    def wake_s(self, now_s: float) -> float | None:
+        """See `Scheduler.wake_s`. It is asked after each event."""
+        started_s = time.thread_time()
+        moment_s = super().wake_s(now_s)
+        self.events_s[-1] += time.thread_time() - started_s
+        return moment_s

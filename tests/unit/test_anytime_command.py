@@ -1,0 +1,70 @@
+"""`effserve classify --anytime` against servers that fail half-way or are none of ours."""
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from service.commands import client
+from service.commands.console import CommandError
+
+ANSWER = {
+    "final": False,
+    "decision": {"variant": "b0", "why": "b0 is the cheapest"},
+    "timing_ms": {"total": 12.0},
+    "budget": {"requested_ms": 50.0, "met": True},
+    "warnings": [],
+    "predictions": [],
+}
+FIRST = f"event: answer\ndata: {json.dumps(ANSWER)}\n\n"
+PROBLEM = {"status": 500, "title": "The service failed", "detail": "see the log"}
+
+
+@contextmanager
+def server(content: str, content_type: str) -> Iterator[str]:
+    """Answers every upload with this."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Type", content_type)
+            self.end_headers()
+            self.wfile.write(content.encode())
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Quiet."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as listening:
+        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{listening.server_port}"
+        listening.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("content", "content_type", "message", "shown"),
+    [
+        (FIRST + f"event: error\ndata: {json.dumps(PROBLEM)}\n\n", client.EVENTS, "500 The service failed: see", True),
+        (FIRST, client.EVENTS, "the server ended the connection before its last answer", True),
+        ("", client.EVENTS, "the server ended the connection before its last answer", False),
+        ("data: 3 new messages\n\n", client.EVENTS, "sends events that are none of effserve", False),
+        ("<html>", "text/html", "is no answer of effserve", False),
+        ("{}", "application/json", "is no answer of effserve", False),
+        ('{"final": true}', "application/json", "is no answer of effserve", False),
+    ],
+)
+def test_what_is_no_last_answer_is_one_line(
+    content: str, content_type: str, message: str, shown: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After the answers that came before it."""
+    photo = tmp_path / "photo.jpg"
+    photo.touch()
+    with server(content, content_type) as url, pytest.raises(CommandError, match=message):
+        client.classify([photo], url=url, params={}, as_json=False, anytime=True)
+    assert ("12.0 of 50 ms, so far" in capsys.readouterr().out) is shown
