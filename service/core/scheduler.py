@@ -210,13 +210,17 @@ class Scheduler:
                 self._rejected += 1
             case Terminate():
                 self._terminate(now_s, action)
-            case Deliver(job):
-                self._finished += 1
-                if job in self._insured:
-                    self._insured.remove(job)
-                else:
-                    return self._abandon(now_s, next(lane for lane, run in self._running.items() if run.job == job))
+            case _:
+                return self._deliver(now_s, action.job)
         return []
+
+    def _deliver(self, now_s: float, job: Job) -> list[Action]:
+        """What a job has in hand is its answer; a run for a better one is nobody's any more."""
+        self._finished += 1
+        if job in self._insured:
+            self._insured.remove(job)
+            return []
+        return self._abandon(now_s, next(lane for lane, run in self._running.items() if run.job == job))
 
     def _insure(self, job: Job) -> None:
         bisect.insort(self._insured, job, key=_urgency)

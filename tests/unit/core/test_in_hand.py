@@ -139,6 +139,13 @@ def test_an_upgrade_always_makes_room() -> None:
     assert action == Terminate(0, upgrade.job)
 
 
+def test_an_upgrade_takes_no_time_from_anybody() -> None:
+    """100 ms are left to it; they count for a run without an answer in hand (b3), and not for one with (b4)."""
+    plain, upgrade = running(0, until_s=0.1, budget_s=0.2), replace(running(0, until_s=0.1), job=holding(99, 0.2))
+    chosen = [policy().decide(0.0, job(1, 0.2), state(busy=(run,)), COSTS).variant.name for run in (plain, upgrade)]
+    assert chosen == ["b3", "b4"]
+
+
 # From the first run to the delivery.
 
 
