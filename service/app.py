@@ -185,9 +185,10 @@ async def _drain(
     observer: Observer,
 ) -> None:
     dataplane.ready, dataplane.draining = False, True
+    # Before anything is awaited: a second signal ends the grace period, whenever it comes.
+    stop.clear()
     await grpc.set_serving(False)
     observer.observe(LifecycleChanged("draining", f"grace period of {settings.drain.grace_s:g} s"))
-    stop.clear()
     with suppress(TimeoutError):
         await asyncio.wait_for(stop.wait(), settings.drain.grace_s)
     await asyncio.gather(http.stop(), grpc.stop(settings.drain.timeout_s))

@@ -1,13 +1,16 @@
 """uvicorn as this service runs it: sockets bound early, signals left alone, the first byte of each request timed.
 
 The composition root owns signals and the order of shutting down, so uvicorn's own handling of them is switched off.
-Stopping loses nothing: closing a listening socket resets the connections that wait in its backlog, and uvicorn closes
-connections that have not sent anything yet, so the backlog is taken in first and newcomers are given time to ask.
+Stopping loses nothing. Closing a listening socket resets the connections that wait in its backlog, those among them
+that came a moment before; and uvicorn closes connections that have not sent anything yet. So the kernel is told to take
+no new handshakes first, what has begun is taken in, and newcomers are given time to ask.
 """
 
 import asyncio
 import contextlib
+import ctypes
 import socket
+import struct
 from collections.abc import Callable, Iterator
 
 import uvicorn
@@ -69,6 +72,13 @@ def leaving(request: Request) -> Iterator[None]:
 
 NEWCOMER_S = 1.0
 """How long a connection that was accepted may take to send its first request once the service is stopping."""
+HANDSHAKE_S = 0.2
+"""How long a handshake may take that had begun when the service stopped accepting."""
+SO_ATTACH_FILTER = 26
+"""Linux: asm-generic/socket.h; Python does not name it."""
+NO_HANDSHAKES = ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
+"""Socket filter (classic BPF: code, jump if true, jump if false, operand): load byte 13 of the TCP header, the flags;
+drop the segment when SYN is among them, else keep all of it."""
 
 
 class _Server(uvicorn.Server):
@@ -79,7 +89,9 @@ class _Server(uvicorn.Server):
         self.listening = asyncio.Event()
 
     async def stop_accepting(self, listener: socket.socket) -> None:
-        """Take in the connections that wait, close the listener, and let the newcomers send their request."""
+        """Take in the connections that come or wait, close the listener, and let the newcomers send their request."""
+        if _refuses_handshakes(listener):
+            await asyncio.sleep(HANDSHAKE_S)
         waiting = list(_backlog(listener))
         for server in self.servers:
             server.close()
@@ -151,6 +163,20 @@ class HttpServer:
             await self._task
         elif self._socket is not None:
             self._socket.close()
+
+
+def _refuses_handshakes(listener: socket.socket) -> bool:
+    """Let the system drop connections that would begin now; their clients try again and are refused when the listener
+    is closed. False where the system has no such filter: then one that comes between the last look into the backlog
+    and the close is reset."""
+    program = b"".join(struct.pack("HBBI", *instruction) for instruction in NO_HANDSHAKES)
+    kept = ctypes.create_string_buffer(program)
+    with contextlib.suppress(OSError):
+        listener.setsockopt(
+            socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", len(NO_HANDSHAKES), ctypes.addressof(kept))
+        )
+        return True
+    return False
 
 
 def _is_new(connection: object) -> bool:
