@@ -208,6 +208,26 @@ def test_a_run_that_was_ended_early_leaves_the_next_one_as_it_was(large: Session
     assert np.array_equal(large.run(LARGE, Stop()), before)
 
 
+def test_runs_that_are_ended_early_leave_those_beside_them_as_they_were(large: Session) -> None:
+    """Bit for bit, while two threads run the same session and a third one's runs are ended again and again."""
+    before, beside, over = large.run(LARGE), list[bool](), threading.Event()
+
+    def compare() -> None:
+        while not over.is_set():
+            beside.append(np.array_equal(large.run(LARGE, Stop()), before))
+
+    threads = [threading.Thread(target=compare, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    ended = sum(interrupted(large) for _ in range(TRIES))
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert ended
+    assert beside
+    assert all(beside)
+
+
 def test_asking_a_run_that_has_ended_changes_nothing(large: Session) -> None:
     """Neither its answer nor the next run."""
     stop = Stop()
