@@ -45,17 +45,26 @@ class Outcome:
 
 
 def simulate(
-    scheduler: Scheduler, arrivals: Iterable[Arrival], service_time: ServiceTime, stop_time: StopTime = lambda _: 0.0
+    scheduler: Scheduler,
+    arrivals: Iterable[Arrival],
+    service_time: ServiceTime,
+    stop_time: StopTime = lambda _: 0.0,
+    *,
+    dispatch_s: float = 0.0,
 ) -> list[Outcome]:
-    """Run a trace to its end and return the outcomes in the order they were reached. O(n log n) events."""
-    return _Simulation(scheduler, service_time, stop_time).run(arrivals)
+    """Run a trace to its end and return the outcomes in the order they were reached. O(n log n) events.
+
+    Each run keeps its lane for `dispatch_s` seconds more than it takes: to be handed to the lane, and to be noticed.
+    """
+    return _Simulation(scheduler, service_time, stop_time, dispatch_s).run(arrivals)
 
 
 class _Simulation:
-    def __init__(self, scheduler: Scheduler, service_time: ServiceTime, stop_time: StopTime) -> None:
+    def __init__(self, scheduler: Scheduler, service_time: ServiceTime, stop_time: StopTime, dispatch_s: float) -> None:
         self._scheduler = scheduler
         self._service_time = service_time
         self._stop_time = stop_time
+        self._dispatch_s = dispatch_s
         self._events: list[tuple[float, int, _Event]] = []
         self._lanes: dict[int, _End] = {}
         """How what runs on a lane will end, as things stand."""
@@ -110,7 +119,7 @@ class _Simulation:
                 case Start(_, job, decision):
                     decode_s, inference_s = self._service_time(job, decision)
                     run = Observation(decision.variant.name, job.image_format, job.decode_s, decode_s, inference_s)
-                    self._end(now_s + decode_s + inference_s, _End(action, run))
+                    self._end(now_s + self._dispatch_s + decode_s + inference_s, _End(action, run))
                 case Reject(job, error):
                     self._outcomes.append(Outcome(job, None, now_s, error))
                 case Terminate(lane):

@@ -2,7 +2,7 @@
 
 import time
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,12 +14,16 @@ from service.core.latency import LatencyModel, Observation
 from service.core.policy import Policy
 from service.core.scheduler import Scheduler
 from service.core.simulator import Arrival, Outcome, simulate
-from service.core.values import Deadline, Decision, Job, Mode, Question, Variant
+from service.core.values import Deadline, Decision, Job, Question, Variant
 from service.evaluation.measures import Floats
 from service.simulation import traces
 from service.simulation.errors import SimulationError
+from service.simulation.overheads import Overheads
 from service.simulation.times import IMAGE_FORMAT, Source, TrueTimes
 from service.simulation.traces import Mix, Trace
+
+ANYTHING = Question(Deadline(0.0, 0.0))
+"""What a request asks that says nothing but its budget."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,9 @@ class World:
     lanes: int
     arrivals_s: Floats
     budgets_s: Floats
+    overheads: Overheads | None = None
+    question: Question = ANYTHING
+    """What each request asks, but for its deadline."""
 
     @property
     def variants(self) -> tuple[Variant, ...]:
@@ -60,16 +67,29 @@ class World:
         return oracle.bound(demands, [rank(variant) for variant in self.variants], self.lanes)
 
     def arrivals(self) -> list[Arrival]:
-        """Requests as they come to a server, with its default mode. A job's id is the request's position."""
+        """Requests as they come to a server. A job's id is the request's position."""
+        moments = zip(self.arrivals_s.tolist(), self.budgets_s.tolist(), self._receive_s(), strict=True)
         return [
             Arrival(
-                at_s,
-                Job(number, Question(Deadline(at_s, budget_s), Mode.BEST_EFFORT), self.source.decode_s, IMAGE_FORMAT),
+                at_s + receive_s,
+                Job(
+                    number,
+                    replace(self.question, deadline=Deadline(at_s, budget_s)),
+                    self.source.decode_s,
+                    IMAGE_FORMAT,
+                ),
             )
-            for number, (at_s, budget_s) in enumerate(
-                zip(self.arrivals_s.tolist(), self.budgets_s.tolist(), strict=True)
-            )
+            for number, (at_s, budget_s, receive_s) in enumerate(moments)
         ]
+
+    def answered(self, outcome: Outcome) -> Outcome:
+        """With the way out; a refusal has none."""
+        if self.overheads is None or outcome.decision is None:
+            return outcome
+        return replace(outcome, finished_s=outcome.finished_s + float(self.overheads.respond_s[outcome.job.id]))
+
+    def _receive_s(self) -> list[float]:
+        return [0.0] * len(self.arrivals_s) if self.overheads is None else self.overheads.receive_s.tolist()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +120,7 @@ def make_world(
     `load`: None leaves a recorded trace as it is. `mix`: None takes the budgets of the trace, or the default mix where
     it has none. Raises `SimulationError`.
     """
-    arriving, budgeting, serving = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(3))
+    arriving, budgeting, serving, around = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(4))
     if not catalogue.routed():
         raise SimulationError("no variant has a known accuracy, so a budget can choose none; try --route-untrained")
     times = source.draw(trace.requests, serving)
@@ -111,7 +131,8 @@ def make_world(
     budgets_s = trace.budgets_s if mix is None else None
     if budgets_s is None:
         budgets_s = traces.budgets_s(mix or traces.mix(traces.DEFAULT_MIX), trace.requests, budgeting)
-    return World(catalogue, source, times, lanes, arrivals_s, budgets_s)
+    overheads = None if source.overheads is None else source.overheads(trace.requests, around)
+    return World(catalogue, source, times, lanes, arrivals_s, budgets_s, overheads)
 
 
 def play(policy: Policy, world: World) -> Played:
@@ -119,13 +140,19 @@ def play(policy: Policy, world: World) -> Played:
     scheduler = _Watched(policy=policy, latency=LatencyModel(world.source.calibration), lanes=world.lanes)
     stop_s, decode_s = world.source.stop_s, world.source.decode_s
 
+    overheads = world.overheads
+    dispatch_s = 0.0 if overheads is None else overheads.dispatch_s
+
     def service_time(job: Job, decision: Decision) -> tuple[float, float]:
         busy = scheduler.busy(decision.decided_at_s) if world.times.depends_on_load else 1
+        if overheads is not None:
+            # The server keeps in reserve what lies between a run and its answer, and the way back is part of that.
+            scheduler.latency.observe_respond(dispatch_s + float(overheads.respond_s[job.id]))
         return decode_s, world.times.inference_s(job.id, decision.variant.name, busy)
 
-    outcomes = simulate(scheduler, world.arrivals(), service_time, lambda _: stop_s)
+    outcomes = simulate(scheduler, world.arrivals(), service_time, lambda _: stop_s, dispatch_s=dispatch_s)
     terminated = scheduler.statistics(world.arrivals_s[-1]).terminated
-    return Played(outcomes, terminated, scheduler.wasted_s, scheduler.events_s)
+    return Played(list(map(world.answered, outcomes)), terminated, scheduler.wasted_s, scheduler.events_s)
 
 
 class _Watched(Scheduler):

@@ -22,6 +22,7 @@ from service.core.latency import WINDOW, Calibration, DecodeCost
 from service.evaluation.measures import Floats
 from service.pipeline.calibration import STOP_MARGIN
 from service.simulation.errors import SimulationError
+from service.simulation.overheads import DrawOverheads, measured
 
 BLOCK = 50
 """Runs drawn in one piece: bad moments of a machine last for some runs."""
@@ -95,6 +96,8 @@ class Source:
     """For so many requests."""
     decode_s: float = 0.0
     """Of each image."""
+    overheads: DrawOverheads | None = None
+    """What requests take beside their runs; None: nothing."""
 
     @property
     def stop_s(self) -> float:
@@ -120,7 +123,8 @@ def logged(path: Path) -> Source:
     """Measured runs of a file.
 
     CSV with the columns `variant`, `busy` (lanes) and `seconds`, or JSON as {variant: {busy: [seconds, …]}}, each in
-    the order of measuring. Raises `SimulationError`, `OSError`.
+    the order of measuring. The columns of `overheads.COLUMNS` are read where they are there. Raises `SimulationError`,
+    `OSError`.
     """
     runs = _read(path)
     all_busy = runs[max(runs)]
@@ -128,7 +132,7 @@ def logged(path: Path) -> Source:
     share = WINDOW // len(all_busy)
     ratios = [ratio for name, seconds in all_busy.items() for ratio in (seconds[:share] / medians_s[name]).tolist()]
     label = f"measured runs of {path.name}, drawn in blocks of {BLOCK}"
-    return Source(label, _calibration(medians_s, ratios), _bootstrap(runs))
+    return Source(label, _calibration(medians_s, ratios), _bootstrap(runs), overheads=measured(path))
 
 
 def calibrated(calibration: Calibration, *, lanes: int, decode_s: float) -> Source:

@@ -42,6 +42,15 @@ def test_an_answer_by_its_deadline_is_met() -> None:
     assert [outcome.met for outcome in outcomes] == [True, False]
 
 
+def test_a_run_keeps_its_lane_while_it_is_dispatched_too() -> None:
+    """The scheduler hears of the run alone."""
+    arrivals = [Arrival(0.0, job(n, 5.0, variant="b0")) for n in (1, 2)]
+    watched = scheduler(1)
+    outcomes = simulate(watched, arrivals, lambda *_: (0.0, 0.016), dispatch_s=0.5)
+    assert [outcome.finished_s for outcome in outcomes] == pytest.approx([0.516, 1.032])
+    assert watched.latency.expected_s("b0", 0.0) < 0.1
+
+
 STOP_S = 0.002
 
 
