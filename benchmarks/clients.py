@@ -35,6 +35,8 @@ class Reply:
     respond_ms: float
     total_ms: float
     met: bool
+    terminated: bool
+    """Whether a run for this request had to make room before."""
     client_ms: float
 
     @property
@@ -46,6 +48,22 @@ class Reply:
     def client_overhead_ms(self) -> float:
         """The same as the client sees it: with both network stacks and the client's own time."""
         return self.client_ms - self.decode_ms - self.inference_ms
+
+
+def http_reply(body: bytes, client_ms: float) -> Reply:
+    """From the JSON of an answer."""
+    answer = json.loads(body)
+    timing = {f"{stage}_ms": spent for stage, spent in answer["timing_ms"].items()}
+    decision, met = answer["decision"], answer["budget"]["met"]
+    return Reply(decision["variant"], **timing, met=met, terminated=bool(decision["terminated"]), client_ms=client_ms)
+
+
+def grpc_reply(answer: pb.ClassifyResponse, client_ms: float) -> Reply:
+    """From the message of an answer."""
+    timing = {field.name: spent for field, spent in answer.timing.ListFields()}
+    stages = dict.fromkeys(pb.Timing.DESCRIPTOR.fields_by_name, 0.0) | timing
+    decision, met = answer.decision, answer.budget.met
+    return Reply(decision.variant, **stages, met=met, terminated=bool(decision.terminated), client_ms=client_ms)
 
 
 class Client(Protocol):
@@ -74,9 +92,7 @@ class HttpClient:
         started_s = time.perf_counter()
         body = self._exchange("POST", f"/classify?{urlencode(given)}", image)
         client_ms = (time.perf_counter() - started_s) * 1e3
-        answer = json.loads(body)
-        timing = {f"{stage}_ms": spent for stage, spent in answer["timing_ms"].items()}
-        return Reply(answer["decision"]["variant"], **timing, met=answer["budget"]["met"], client_ms=client_ms)
+        return http_reply(body, client_ms)
 
     def smallest_feasible_ms(self, budget_ms: float) -> float:
         """What `GET /plan` says would do now."""
@@ -134,10 +150,7 @@ class GrpcClient:
         asked: dict[str, Any] = dict(given)
         started_s = time.perf_counter()
         answer: pb.ClassifyResponse = self._classify(pb.ClassifyRequest(image=image, **asked), timeout=TIMEOUT_S)
-        client_ms = (time.perf_counter() - started_s) * 1e3
-        timing = {field.name: spent for field, spent in answer.timing.ListFields()}
-        stages = dict.fromkeys(pb.Timing.DESCRIPTOR.fields_by_name, 0.0) | timing
-        return Reply(answer.decision.variant, **stages, met=answer.budget.met, client_ms=client_ms)
+        return grpc_reply(answer, (time.perf_counter() - started_s) * 1e3)
 
     def close(self) -> None:
         """See `Client.close`."""

@@ -53,9 +53,9 @@ def others_table(others: Sequence[Others]) -> Table:
     return Table("What else ran", ("", "seconds", "others"), rows, note)
 
 
-def default_path(machine: Machine) -> Path:
-    """`benchmarks/results/<date>-<commit>.json`."""
-    return ROOT / "benchmarks" / "results" / f"{machine.date[:10]}-{machine.commit}.json"
+def default_path(machine: Machine, study: str = "") -> Path:
+    """`benchmarks/results/<study><date>-<commit>.json`."""
+    return ROOT / "benchmarks" / "results" / f"{study}{machine.date[:10]}-{machine.commit}.json"
 
 
 def write(path: Path, sections: Mapping[str, object]) -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,9 +39,13 @@ class Server:
 
 
 @contextmanager
-def plain_store(store: Path) -> Iterator[Path]:
-    """A store with B0–B7 of `store` and nothing else, by links. Raises `ValueError` when it has none of them."""
-    names = [folder.name for folder in store.iterdir() if PLAIN.fullmatch(folder.name)] if store.is_dir() else []
+def plain_store(store: Path, wanted: Collection[str] | None = None) -> Iterator[Path]:
+    """A store with B0–B7 of `store` and nothing else, by links; of them only `wanted`, unless None.
+
+    Raises `ValueError` when it has none of them.
+    """
+    found = [folder.name for folder in store.iterdir() if PLAIN.fullmatch(folder.name)] if store.is_dir() else []
+    names = [name for name in found if wanted is None or name in wanted]
     if not names:
         raise ValueError(f"none of B0–B7 in {store}; `effserve build` puts them there")
     with tempfile.TemporaryDirectory() as folder:
@@ -56,8 +60,11 @@ def variants(store: Path) -> list[StoredVariant]:
 
 
 @contextmanager
-def serving(store: Path, *, calibrate_s: float, lanes: int | None = None) -> Iterator[Server]:
-    """A ready server, stopped at the end. `calibrate_s` is the time spent on each variant at start-up.
+def serving(
+    store: Path, *, calibrate_s: float, lanes: int | None = None, settings: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """A ready server, stopped at the end. `calibrate_s` is the time spent on each variant at start-up; `settings` are
+    more of them, as environment variables.
 
     Raises `ServerError`.
     """
@@ -65,7 +72,10 @@ def serving(store: Path, *, calibrate_s: float, lanes: int | None = None) -> Ite
         log = Path(folder) / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                _command(store), env=_environment(calibrate_s, lanes), stdout=output, stderr=subprocess.STDOUT
+                _command(store),
+                env=_environment(calibrate_s, lanes) | dict(settings or {}),
+                stdout=output,
+                stderr=subprocess.STDOUT,
             )
         try:
             yield _ready(process, log)
