@@ -99,6 +99,11 @@ bench: $(VENV)/dev.stamp ## the figures of the README, on this machine
 	$(BIN)/effserve build --store $(UNTRAINED)
 	$(BIN)/python -m benchmarks.figures --store $(UNTRAINED)
 
+.PHONY: realtime
+realtime: $(VENV)/dev.stamp ## the simulator against the real server, on this machine (10 minutes; leave it alone)
+	$(BIN)/effserve build b0 b1 b2 b3 b4 --store $(UNTRAINED)
+	$(BIN)/python -m benchmarks.realtime --store $(UNTRAINED)
+
 .PHONY: lock
 lock: ## write requirements/*.txt anew from pyproject.toml
 	$(PYTHON) -m venv .venv-lock

@@ -40,12 +40,14 @@ class Server:
 
 @contextmanager
 def plain_store(store: Path, wanted: Collection[str] | None = None) -> Iterator[Path]:
-    """A store with B0–B7 of `store` and nothing else, by links; of them only `wanted`, unless None.
+    """A store with B0–B7 of `store` and nothing else, by links; `wanted`: only these of them, and all of these.
 
-    Raises `ValueError` when it has none of them.
+    Raises `ValueError` when it has none of them, or not all that are wanted.
     """
     found = [folder.name for folder in store.iterdir() if PLAIN.fullmatch(folder.name)] if store.is_dir() else []
-    names = [name for name in found if wanted is None or name in wanted]
+    names = found if wanted is None else list(wanted)
+    if missing := set(names) - set(found):
+        raise ValueError(f"no {', '.join(sorted(missing))} in {store}; `effserve build` puts them there")
     if not names:
         raise ValueError(f"none of B0–B7 in {store}; `effserve build` puts them there")
     with tempfile.TemporaryDirectory() as folder:

@@ -20,6 +20,7 @@ from pydantic import TypeAdapter
 
 from benchmarks.clients import Given, Reply
 from benchmarks.machine import ROOT
+from benchmarks.realtime import wires
 from benchmarks.realtime.wires import WIRES, Answer, Wire
 from benchmarks.server import Server
 from service.simulation import traces
@@ -75,7 +76,7 @@ def send(
     server: Server, schedule: Path, *, bodies: Path, protocol: str, given: Given, out: Path, timeout_s: float
 ) -> Load:
     """Run a loader to its end. `bodies`: a folder of images. Raises `subprocess.CalledProcessError`."""
-    port = server.http_port if protocol == "http" else server.grpc_port
+    port = wires.port(server, protocol)
     command = [
         sys.executable, "-m", "benchmarks.realtime.loader", str(port), str(schedule), str(bodies), str(out),
         "--protocol", protocol, *(f"--given={name}={value}" for name, value in given.items()),

@@ -10,13 +10,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from benchmarks import machine
 from benchmarks.machine import Machine, Others
-from benchmarks.realtime import loader, record, simulated
+from benchmarks.realtime import loader, record, simulated, wires
 from benchmarks.realtime.loader import Load
 from benchmarks.realtime.plan import Run, Setting
 from benchmarks.realtime.simulated import Known
@@ -138,11 +139,17 @@ class _Recorder:
             self._record(server)
 
     def _record(self, server: Server) -> None:
-        known = simulated.calibrated(self.store, self.folder.calibrations, self.folder.headers(), self.setting.lanes)
+        measured = simulated.calibrated(self.store, self.folder.calibrations, self.folder.headers(), self.setting.lanes)
         seconds = self.setting.record_s / (len(self.setting.runs) + 1)
         say(f"recording for {seconds:.0f} s …")
         started_s = time.process_time()
-        rows = record.record(server, self.folder.bodies(), known.inference_s, lanes=self.setting.lanes, seconds=seconds)
+        rows = record.record(
+            partial(wires.to, server, self.setting.protocol),
+            self.folder.bodies(),
+            measured.inference_s,
+            lanes=self.setting.lanes,
+            seconds=seconds,
+        )
         self.cpu_s += time.process_time() - started_s
         record.append(self.folder.log, rows)
 

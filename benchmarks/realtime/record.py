@@ -9,19 +9,16 @@ two runs is the price of dispatching one. Variants are interleaved in short turn
 strikes all of them alike.
 """
 
+import asyncio
 import csv
 import itertools
-import threading
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import mean, median
 
-from benchmarks.clients import HttpClient, Reply
-from benchmarks.server import Server
+from benchmarks.clients import Reply
+from benchmarks.realtime.wires import Answer, Wire
 
 PATIENT_MS = 60_000.0
 """A budget that nothing overdraws: no recorded run may depend on a decision."""
@@ -76,30 +73,18 @@ class Done:
 
 
 def record(
-    server: Server, bodies: Sequence[bytes], costs_s: Mapping[str, float], *, lanes: int, seconds: float
+    connect: Callable[[], Wire], bodies: Sequence[bytes], costs_s: Mapping[str, float], *, lanes: int, seconds: float
 ) -> list[Row]:
     """Half of the time with one lane busy, half with all. `costs_s`: what runs of each variant take, about."""
-    order = Order(turn(costs_s, seconds / 2), bodies)
-    alone = busy(server, order, clients=1, seconds=seconds / 2)
-    together = busy(server, order, clients=2 * lanes, seconds=seconds / 2) if lanes > 1 else alone
+    pairs = zip(itertools.cycle(turn(costs_s, seconds / 2)), itertools.cycle(bodies), strict=False)
+    alone = asyncio.run(busy(connect(), pairs, clients=1, seconds=seconds / 2))
     hand_over_s = median(done.reply.queue_ms for done in alone) / 1e3
-    dispatch_s = max(idle_s(together, lanes), hand_over_s) if lanes > 1 else hand_over_s
     rows = [_row(done, 1, done.reply.queue_ms / 1e3, 0.0) for done in alone]
-    if lanes > 1:
-        rows += [_row(done, lanes, dispatch_s, dispatch_s - hand_over_s) for done in together]
-    return rows
-
-
-class Order:
-    """Variants and bodies in turn, for several clients."""
-
-    def __init__(self, variants: Sequence[str], bodies: Sequence[bytes]) -> None:
-        self._pairs = zip(itertools.cycle(variants), itertools.cycle(bodies), strict=False)
-        self._lock = threading.Lock()
-
-    def __next__(self) -> tuple[str, bytes]:
-        with self._lock:
-            return next(self._pairs)
+    if lanes == 1:
+        return rows
+    together = asyncio.run(busy(connect(), pairs, clients=2 * lanes, seconds=seconds / 2))
+    dispatch_s = max(idle_s(together, lanes), hand_over_s)
+    return rows + [_row(done, lanes, dispatch_s, dispatch_s - hand_over_s) for done in together]
 
 
 def turn(costs_s: Mapping[str, float], seconds: float) -> list[str]:
@@ -114,22 +99,31 @@ def turn(costs_s: Mapping[str, float], seconds: float) -> list[str]:
     return [name for _, name in sorted(places)]
 
 
-def busy(server: Server, order: Order, *, clients: int, seconds: float) -> list[Done]:
-    """Closed loop: each client sends its next request when it has its answer. Runs in order of their answers."""
-    until_s = time.perf_counter() + seconds
-    with ThreadPoolExecutor(clients) as pool:
-        working = [pool.submit(_client, server, order, until_s) for _ in range(clients)]
-        return sorted((done for one in working for done in one.result()), key=lambda done: done.at_s)
+async def busy(wire: Wire, pairs: Iterator[tuple[str, bytes]], *, clients: int, seconds: float) -> list[Done]:
+    """Closed loop: each client sends its next request when it has its answer. Runs in order of their answers.
+
+    `pairs` of variant and body never end. Raises `RuntimeError` for a request that is refused.
+    """
+    clock, answers = asyncio.get_running_loop().time, list[tuple[Answer, float, float]]()
+    until_s = clock() + seconds
+
+    async def client() -> None:
+        while (sent_s := clock()) < until_s:
+            variant, body = next(pairs)
+            answer = await wire.ask(body, {"variant": variant, "budget_ms": PATIENT_MS})
+            answers.append((answer, clock() - sent_s, clock()))
+
+    await wire.open()
+    await asyncio.gather(*(client() for _ in range(clients)))
+    await wire.close()
+    return [_done(*one) for one in answers]
 
 
-def _client(server: Server, order: Order, until_s: float) -> list[Done]:
-    done = []
-    with closing(HttpClient(server)) as client:
-        while time.perf_counter() < until_s:
-            variant, body = next(order)
-            reply = client.classify(body, {"variant": variant, "budget_ms": PATIENT_MS})
-            done.append(Done(reply, time.perf_counter()))
-    return done
+def _done(answer: Answer, took_s: float, at_s: float) -> Done:
+    reply = answer(took_s * 1e3)
+    if isinstance(reply, str):
+        raise RuntimeError(f"a request of the recording was refused: {reply}")
+    return Done(reply, at_s)
 
 
 def idle_s(done: Sequence[Done], lanes: int) -> float:

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import grpc
 
 from benchmarks.clients import HOST, TIMEOUT_S, Given, Reply, grpc_reply, http_reply
+from benchmarks.server import Server
 from service.wire import classifier_pb2 as pb
 
 CONNECTIONS = 32
@@ -160,3 +161,13 @@ def _refusal(reason: str) -> Answer:
 
 WIRES: Mapping[str, Callable[[int], Wire]] = {"http": HttpWire, "grpc": GrpcWire}
 """By protocol; they take its port."""
+
+
+def port(server: Server, protocol: str) -> int:
+    """Where a server listens."""
+    return server.http_port if protocol == "http" else server.grpc_port
+
+
+def to(server: Server, protocol: str) -> Wire:
+    """Not connected yet."""
+    return WIRES[protocol](port(server, protocol))

@@ -34,3 +34,32 @@ def test_a_quick_run_writes_every_section_with_the_variants_of_the_store(tmp_pat
     assert written["memory"]["variants"] == 2
     assert {one["budget_ms"] for one in written["budgets"]} == {20, 50, 100, 200, 500}
     assert all(one["time_us"]["median"] > 0 for one in written["micro"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("runs", "protocol"), [("k1:poisson", "http"), ("p2:poisson", "grpc")])
+def test_a_real_run_is_compared_with_the_simulator(runs: str, protocol: str, tmp_path: Path) -> None:
+    """A small store, a short while: everything is written, and can be simulated again without a server."""
+    results, work = tmp_path / "results.json", tmp_path / "work"
+    command = [
+        sys.executable, "-m", "benchmarks.realtime", "--store", str(tiny_store(tmp_path / "store", trained=False)),
+        "--quick", "--runs", runs, "--protocol", protocol, "--seconds", "1", "--record", "4", "--variants", "b0,b1",
+        "--load", "0.1", "--work", str(work), "--out", str(results),
+    ]  # fmt: skip
+    first, again = _validated(command, results), _validated([*command, "--again"], results)
+    names = [run.replace(":", "-") for run in runs.split(",")]
+    assert [one["run"] for one in first["comparisons"]] == names
+    assert all(one["lost"] == 0 and one["requests"] > 0 for one in first["comparisons"])
+    assert all(one["runs_alone"] > 0 and one["runs_together"] > 0 for one in first["service"])
+    assert {part["part"] for part in first["around"]} == {"receive", "dispatch", "respond", "outside"}
+    assert [one["figure"] for one in first["others"]] == ["recording", *names]
+    assert again == first
+
+
+def _validated(command: list[str], results: Path) -> dict[str, Any]:
+    """The results. Status 1 says that a run was not accepted, which is no wonder here."""
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    assert "written to" in done.stderr, done.stdout + done.stderr
+    content: dict[str, Any] = json.loads(results.read_text())
+    return content
