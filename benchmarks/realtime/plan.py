@@ -64,7 +64,7 @@ class Setting:
     """Of each run; requests of that time are sent and played, and do not count."""
     seconds: float = 60.0
     """Of each run, after it."""
-    record_s: float = 300.0
+    record_s: float = 270.0
     """For all recordings together: one before the first run, and one after each."""
     calibrate_s: float = 0.5
     """Of each variant, at the first start of the server; the service's default."""
