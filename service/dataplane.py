@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from service.core.catalogue import Catalogue
 from service.core.errors import EffserveError, ErrorKind, fault
 from service.core.events import Observer, RequestAnswered, RequestFailed
+from service.core.latency import LatencyStatistics
 from service.core.messages import Answer, ClassifyRequest, Plan, Prediction, RefusedVariant, VariantRow
 from service.core.scheduler import Scheduler, SchedulerStatistics
 from service.core.values import Deadline, ImageHeader, Job, Question, Timing, Variant
@@ -34,8 +35,7 @@ class Health:
     variants: int
     refused: tuple[RefusedVariant, ...]
     statistics: SchedulerStatistics
-    slowdown: float
-    """How much slower the machine runs now than at calibration."""
+    latency: LatencyStatistics
 
 
 OnAnswer = Callable[[Answer], None]
@@ -137,10 +137,8 @@ class Dataplane:
 
     def health(self) -> Health:
         """Readiness, refused store entries and live counts."""
-        statistics = self._scheduler.statistics(self._clock())
-        return Health(
-            self.ready, self.draining, len(self._entries), self._refused, statistics, self._scheduler.latency.slowdown
-        )
+        statistics, latency = self._scheduler.statistics(self._clock()), self._scheduler.latency.statistics()
+        return Health(self.ready, self.draining, len(self._entries), self._refused, statistics, latency)
 
     def _job(self, question: Question, header: ImageHeader) -> Job:
         decode_s = self._scheduler.latency.expected_decode_s(header)

@@ -111,7 +111,7 @@ def measured_before(
     """
     entries = _scan(store_dir, options).entries
     graphs = {entry.manifest.name: entry.manifest.graph_sha256 for entry in entries}
-    calibration = CalibrationFile(folder, runtime_fingerprint(options, lanes)).calibration(graphs)
+    calibration = CalibrationFile(folder, runtime_fingerprint(options, lanes)).calibration(graphs, lanes)
     return None if calibration is None else (tuple(entry.variant() for entry in entries), calibration)
 
 

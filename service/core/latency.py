@@ -5,18 +5,21 @@ one window of ratios actual ÷ predicted pooled over *all* variants. The upper q
 base, bounds the next run with the wanted coverage: split conformal prediction. Pooling is the point. A rarely
 chosen B7 profits from a thousand runs of B0, and when a neighbour takes half the machine, nine runs of anything
 tell it about all variants. The slow-down idea is ALERT's (Wan et al., USENIX ATC 2020), with a median in place of
-the Kalman filter; the order statistic is split conformal's (Vovk; Gibbs & Candès, arXiv 2106.00170).
+the Kalman filter; the order statistic is split conformal's (Vovk). What the bounds missed feeds back, see `coverage`.
 
-Left out here: coverage feedback (ACI) and separate bases for a busy machine.
+A lone run may be quicker than one among others: they share caches, memory and, on some machines, cores. Where
+calibration found the two more than a tenth apart, a prediction depends on how many lanes are at work when the run
+begins, on the line between one and all, and both ends follow what runs take.
 """
 
-import bisect
-import math
 from collections import deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from statistics import median
 
+from service.core.coverage import Guard, OwnTail
+from service.core.quantile import SlidingQuantile
+from service.core.state import Costs
 from service.core.values import ImageHeader
 
 WINDOW = 600
@@ -37,6 +40,8 @@ MOST_RESPOND_S = 0.02
 BASE_STEP = 1.01
 """A base follows its median by 1 % a run, and never leaves half to double of what calibration found."""
 BASE_CLIP = (0.5, 2.0)
+LEVELS_APART = 1.1
+"""A variant's times alone and among others count as one when they differ by less than this factor."""
 RESPOND_WINDOW = 200
 RESPOND_PRIOR_S = 0.0005
 """Assumed time from lane to response before the first one was measured."""
@@ -70,6 +75,11 @@ class Observation:
     decode_s: float
     inference_s: float
 
+    @property
+    def seconds(self) -> float:
+        """Of the whole run."""
+        return self.decode_s + self.inference_s
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
@@ -83,44 +93,26 @@ class Calibration:
     """Single runs divided by their variant's median; they fill the window."""
     terminate_s: float | None = None
     """Time within which a terminated run stops, at worst; None where runs cannot be terminated."""
+    alone_s: Mapping[str, float] = field(default_factory=dict)
+    """Median seconds per variant with no other lane at work, where that was measured."""
+    lanes: int = 1
+    """How many were at work for `inference_s`."""
 
 
-class SlidingQuantile:
-    """The last `size` samples with their order statistics and mean. O(log n) search, O(n) move, n ≤ 600."""
+@dataclass(frozen=True, slots=True)
+class LatencyStatistics:
+    """How well predictions hold; metrics and `__repr__` read the same figures."""
 
-    def __init__(self, size: int, samples: Iterable[float] = ()) -> None:
-        self._recent: deque[float] = deque()
-        self._sorted: list[float] = []
-        self._size = size
-        for sample in samples:
-            self.add(sample)
-
-    def __len__(self) -> int:
-        return len(self._recent)
-
-    def add(self, sample: float) -> None:
-        """Take in one sample and forget the oldest beyond `size`."""
-        self._recent.append(sample)
-        bisect.insort(self._sorted, sample)
-        if len(self._recent) > self._size:
-            self.drop_oldest()
-
-    def drop_oldest(self) -> None:
-        """Forget one sample. Raises `IndexError` when empty."""
-        self._sorted.pop(bisect.bisect_left(self._sorted, self._recent.popleft()))
-
-    def mean(self) -> float:
-        """Arithmetic mean. Raises `ZeroDivisionError` when empty."""
-        return math.fsum(self._sorted) / len(self._sorted)
-
-    def upper(self, miss_rate: float) -> float | None:
-        """The conformal bound: order statistic ⌈(n+1)(1−miss_rate)⌉; None while n is too small for it to exist."""
-        rank = math.ceil((len(self._sorted) + 1) * (1 - miss_rate))
-        return self._sorted[rank - 1] if rank <= len(self._sorted) else None
-
-    def largest(self, default: float) -> float:
-        """The largest sample, or `default` when there is none."""
-        return self._sorted[-1] if self._sorted else default
+    slowdown: float
+    """How much slower the machine runs now than at calibration, over all variants."""
+    tail: float
+    """Bound of the ratios actual ÷ expected."""
+    miss_rate: float
+    """Asked of the window now, so that the wanted one comes out."""
+    coverage: Mapping[str, float]
+    """Share of a variant's recent runs that kept their bound, for those that ran."""
+    runs: int
+    """In the window."""
 
 
 class LatencyModel:
@@ -136,23 +128,35 @@ class LatencyModel:
         self.forget()
 
     def __repr__(self) -> str:
-        return f"<LatencyModel slowdown={self.slowdown:.3f} tail={self._tail:.3f} runs={len(self._ratios)}>"
+        now = self.statistics()
+        return (
+            f"<LatencyModel slowdown={now.slowdown:.3f} tail={now.tail:.3f} miss_rate={now.miss_rate:.4f} "
+            f"runs={now.runs}>"
+        )
 
     def forget(self) -> None:
         """Back to what calibration found. Called when what is known is old and would refuse a request."""
         self._inference = dict(self._calibration.inference_s)
+        self._alone = _apart(self._calibration)
         self._decode_factor = dict.fromkeys(self._calibration.decode, 1.0)
         self._ratios = SlidingQuantile(self._window, map(_clipped, self._calibration.ratios))
         self._calibrated_left = len(self._ratios)
         self._slowdowns: deque[float] = deque(maxlen=SLOWDOWN_WINDOW)
+        self._guard = Guard(self._miss_rate)
+        self._own = {variant: OwnTail(self._miss_rate) for variant in self._inference}
         self._responds = SlidingQuantile(RESPOND_WINDOW)
         self._respond = RESPOND_PRIOR_S
         self._refresh()
 
-    @property
-    def slowdown(self) -> float:
-        """How much slower the machine runs now than at calibration, over all variants."""
-        return self._slowdown
+    def statistics(self) -> LatencyStatistics:
+        """How well predictions hold."""
+        coverage = {variant: own.coverage() for variant, own in self._own.items()}
+        known = {variant: share for variant, share in coverage.items() if share is not None}
+        return LatencyStatistics(self._slowdown, self._tail, self._guard.miss_rate, known, len(self._ratios))
+
+    def at(self, busy: int) -> Costs:
+        """Predictions for runs that begin with so many lanes at work, their own among them."""
+        return _AtLevel(self, busy) if self._alone else self
 
     def expected_decode_s(self, header: ImageHeader) -> float:
         """Expected decode + resize time of an image, from its header alone. Raises `KeyError` for unknown formats."""
@@ -160,13 +164,13 @@ class LatencyModel:
             self._calibration.decode[header.format].expected_s(header.megapixels) * self._decode_factor[header.format]
         )
 
-    def expected_s(self, variant: str, decode_s: float) -> float:
-        """Mean service time of `variant` on an image that takes `decode_s` to decode."""
-        return self._base(variant, decode_s) * self._mean
+    def expected_s(self, variant: str, decode_s: float, busy: int | None = None) -> float:
+        """Mean service time of `variant` on an image that takes `decode_s` to decode; `busy` None: all lanes."""
+        return self._base(variant, decode_s, busy) * self._mean
 
-    def tail_s(self, variant: str, decode_s: float) -> float:
+    def tail_s(self, variant: str, decode_s: float, busy: int | None = None) -> float:
         """The time within which all but `miss_rate` of such runs finish."""
-        return self._base(variant, decode_s) * self._tail
+        return self._base(variant, decode_s, busy) * self._tail * self._own[variant].correction
 
     def respond_s(self) -> float:
         """Upper quantile of the time from lane to response: kept in reserve from each budget."""
@@ -176,16 +180,20 @@ class LatencyModel:
         """Time within which a terminated run stops; None where runs cannot be terminated."""
         return self._calibration.terminate_s
 
-    def observe(self, run: Observation) -> None:
-        """Learn from one run."""
+    def observe(self, run: Observation, *, busy: int | None = None, tail_s: float | None = None) -> None:
+        """Learn from one run. When it began, `busy` lanes were at work (None: all) and `tail_s` was its bound (None: as
+        it is now)."""
+        base_s = self._inference_s(run.variant, busy)
         # The slow-down follows inference alone: how long an image decodes depends on the image, too.
-        slower = _clipped(run.inference_s / self._inference[run.variant])
-        decoding = run.decode_s / max(run.expected_decode_s * slower, 1e-9)
-        if run.expected_decode_s == 0 or 1 / DECODE_TRUST <= decoding <= DECODE_TRUST:
-            expected_s = (self._inference[run.variant] + run.expected_decode_s) * self._slowdown
-            self._take_in(_clipped((run.decode_s + run.inference_s) / expected_s))
+        slower = _clipped(run.inference_s / base_s)
+        if _is_usual(run, slower):
+            bound_s = self.tail_s(run.variant, run.expected_decode_s, busy) if tail_s is None else tail_s
+            ratio = _clipped(run.seconds / ((base_s + run.expected_decode_s) * self._slowdown))
+            self._guard.observe(missed=run.seconds > bound_s)
+            self._own[run.variant].observe(ratio / self._tail, missed=run.seconds > bound_s)
+            self._take_in(ratio)
         self._slowdowns.append(slower)
-        self._track_bases(run)
+        self._track_bases(run, base_s, busy)
         self._refresh()
 
     def observe_respond(self, respond_s: float) -> None:
@@ -201,31 +209,82 @@ class LatencyModel:
             self._ratios.drop_oldest()
             self._calibrated_left -= 1
 
-    def _base(self, variant: str, decode_s: float) -> float:
-        return (self._inference[variant] + decode_s) * self._slowdown
+    def _base(self, variant: str, decode_s: float, busy: int | None) -> float:
+        return (self._inference_s(variant, busy) + decode_s) * self._slowdown
 
-    def _track_bases(self, run: Observation) -> None:
-        known = self._calibration.inference_s[run.variant]
-        moved = _step(self._inference[run.variant], towards=run.inference_s / self._slowdown)
-        self._inference[run.variant] = min(max(moved, known * BASE_CLIP[0]), known * BASE_CLIP[1])
-        factor = _step(self._decode_factor[run.image_format], towards=self._decode_share(run))
-        self._decode_factor[run.image_format] = min(max(factor, BASE_CLIP[0]), BASE_CLIP[1])
+    def _inference_s(self, variant: str, busy: int | None) -> float:
+        """The base of a variant with so many lanes at work: on the line between one and all of them."""
+        busy_s, alone_s, lanes = self._inference[variant], self._alone.get(variant), self._calibration.lanes
+        if busy is None or alone_s is None or busy >= lanes:
+            return busy_s
+        return busy_s + (alone_s - busy_s) * (lanes - busy) / (lanes - 1)
 
-    def _decode_share(self, run: Observation) -> float:
-        factor = self._decode_factor[run.image_format]
-        return factor * run.decode_s / max(run.expected_decode_s * self._slowdown, 1e-9)
+    def _track_bases(self, run: Observation, base_s: float, busy: int | None) -> None:
+        """Of both levels where the run began between them."""
+        slower, known = run.inference_s > base_s * self._slowdown, self._calibration
+        if busy != 1 or run.variant not in self._alone:
+            self._inference[run.variant] = _tracked(
+                self._inference[run.variant], up=slower, known=known.inference_s[run.variant]
+            )
+        if run.variant in self._alone and busy is not None and busy < known.lanes:
+            self._alone[run.variant] = _tracked(self._alone[run.variant], up=slower, known=known.alone_s[run.variant])
+        longer = run.decode_s > max(run.expected_decode_s * self._slowdown, 1e-9)
+        self._decode_factor[run.image_format] = _tracked(self._decode_factor[run.image_format], up=longer, known=1.0)
 
     def _refresh(self) -> None:
         self._slowdown = median(self._slowdowns) if len(self._slowdowns) == SLOWDOWN_WINDOW else 1.0
         self._mean = self._ratios.mean() if len(self._ratios) else 1.0
-        upper = self._ratios.upper(self._miss_rate)
-        self._tail = self._ratios.largest(1.0) * UNKNOWN_TAIL_FACTOR if upper is None else upper
+        self._tail = self._bound()
+
+    def _bound(self) -> float:
+        """The quantile that the guard asks for. Asked for more than the window can tell, it is the largest ratio."""
+        upper = self._ratios.upper(self._guard.miss_rate)
+        if upper is not None:
+            return upper
+        known = self._ratios.upper(self._miss_rate) is not None
+        return self._ratios.largest(1.0) * (1.0 if known else UNKNOWN_TAIL_FACTOR)
+
+
+@dataclass(frozen=True, slots=True)
+class _AtLevel:
+    """The model's predictions with so many lanes at work."""
+
+    model: LatencyModel
+    busy: int
+
+    def expected_s(self, variant: str, decode_s: float) -> float:
+        return self.model.expected_s(variant, decode_s, self.busy)
+
+    def tail_s(self, variant: str, decode_s: float) -> float:
+        return self.model.tail_s(variant, decode_s, self.busy)
+
+    def respond_s(self) -> float:
+        return self.model.respond_s()
+
+    def terminate_s(self) -> float | None:
+        return self.model.terminate_s()
+
+
+def _apart(calibration: Calibration) -> dict[str, float]:
+    """What variants take without others at work, where that is worth telling apart.
+
+    One that measured slower alone was disturbed.
+    """
+    alone_s = calibration.alone_s.items() if calibration.lanes > 1 else ()
+    return {name: seconds for name, seconds in alone_s if calibration.inference_s[name] > LEVELS_APART * seconds}
+
+
+def _is_usual(run: Observation, slower: float) -> bool:
+    """Whether a run tells about the machine; see `DECODE_TRUST`."""
+    decoding = run.decode_s / max(run.expected_decode_s * slower, 1e-9)
+    return run.expected_decode_s == 0 or 1 / DECODE_TRUST <= decoding <= DECODE_TRUST
 
 
 def _clipped(ratio: float) -> float:
     return min(max(ratio, RATIO_CLIP[0]), RATIO_CLIP[1])
 
 
-def _step(value: float, *, towards: float) -> float:
+def _tracked(value: float, *, up: bool, known: float) -> float:
     """One step of a multiplicative median tracker (a 1 % move, whatever the distance, so outliers cannot pull)."""
-    return value * BASE_STEP if towards > value else value / BASE_STEP
+    moved = value * BASE_STEP if up else value / BASE_STEP
+    return min(max(moved, known * BASE_CLIP[0]), known * BASE_CLIP[1])

@@ -14,7 +14,7 @@ from service.core.actions import Action, Deliver, Reject, Start, Terminate
 from service.core.latency import LatencyModel, Observation
 from service.core.messages import Plan
 from service.core.policy import Policy
-from service.core.state import Running, SystemState
+from service.core.state import Costs, Running, SystemState
 from service.core.values import Deadline, Job, Question
 
 FORGET_S = 5.0
@@ -76,11 +76,11 @@ class Scheduler:
 
     def submit(self, now_s: float, job: Job) -> list[Action]:
         """Take in a job, or reject it; start what can start. Raises `EffserveError` when nothing is eligible for it."""
-        error = self._policy.admit(now_s, job, self.state(now_s), self.latency)
+        error = self._policy.admit(now_s, job, self.state(now_s), self._costs(coming=1))
         if error is not None and not self._running and now_s - self._last_run_s > FORGET_S:
             self.latency.forget()
             self._last_run_s = now_s
-            error = self._policy.admit(now_s, job, self.state(now_s), self.latency)
+            error = self._policy.admit(now_s, job, self.state(now_s), self._costs(coming=1))
         self._arrivals.add(now_s, 1.0)
         self._calm.add(now_s, 1.0)
         self._submitted += 1
@@ -98,7 +98,7 @@ class Scheduler:
         ended = self._running.pop(lane)
         self._last_run_s = now_s
         if run is not None:
-            self.latency.observe(run)
+            self.latency.observe(run, busy=ended.busy, tail_s=ended.tail_end_s - ended.started_s)
         return [*self._settle(ended, answered=run is not None), *self._dispatch(now_s)]
 
     def _settle(self, ended: Running, *, answered: bool) -> list[Action]:
@@ -133,7 +133,7 @@ class Scheduler:
         """When to call `tick` unless something happens before."""
         if not self._waiting and not self._insured and not any(run.job.in_hand for run in self._running.values()):
             return None
-        return self._policy.wake_s(now_s, self.state(now_s), self.latency)
+        return self._policy.wake_s(now_s, self.state(now_s), self._costs())
 
     def cancel(self, now_s: float, job_id: int) -> list[Action]:
         """The client of a job has gone: one that waits is forgotten, one that runs is terminated where that works."""
@@ -151,14 +151,14 @@ class Scheduler:
 
     def plan(self, now_s: float, question: Question, decode_s: float) -> Plan:
         """What a request would get if it came now and its turn came as expected. Changes nothing."""
-        state = self.state(now_s)
+        state, costs = self.state(now_s), self._costs(coming=1)
         job = Job(id=-1, question=question, decode_s=decode_s)
-        smallest_s = self._policy.smallest_feasible_budget_s(now_s, job, state, self.latency)
-        alone_s = self._policy.smallest_feasible_budget_s(now_s, job, _idle(state), self.latency)
+        smallest_s = self._policy.smallest_feasible_budget_s(now_s, job, state, costs)
+        alone_s = self._policy.smallest_feasible_budget_s(now_s, job, _idle(state), costs)
         # The wait is over when the decision falls: the same as a budget that started that much earlier.
         after_wait = Deadline(question.deadline.started_s - (smallest_s - alone_s), question.deadline.budget_s)
         waited = Job(id=-1, question=replace(question, deadline=after_wait), decode_s=decode_s)
-        decision = self._policy.decide(now_s, waited, _idle(state), self.latency)
+        decision = self._policy.decide(now_s, waited, _idle(state), costs)
         return Plan(decision, question.deadline.budget_s, smallest_s)
 
     def state(self, now_s: float) -> SystemState:
@@ -181,7 +181,7 @@ class Scheduler:
             running=sum(not run.abandoned for run in self._running.values()),
             busy=len(self._running),
             lanes=self._lanes,
-            backlog_s=self._policy.backlog_s(now_s, state, self.latency),
+            backlog_s=self._policy.backlog_s(now_s, state, self._costs()),
             arrivals_per_s=self._arrivals.per_s(now_s),
             submitted=self._submitted,
             finished=self._finished,
@@ -193,18 +193,28 @@ class Scheduler:
 
     def _dispatch(self, now_s: float) -> list[Action]:
         actions: list[Action] = []
-        while action := self._policy.next_action(now_s, self.state(now_s), self.latency):
+        while action := self._policy.next_action(now_s, self.state(now_s), self._costs()):
             actions.append(action)
             actions += self._apply(now_s, action)
         return actions
+
+    def _costs(self, coming: int = 0) -> Costs:
+        """What runs cost that begin now."""
+        return self.latency.at(self._busy(coming))
+
+    def _busy(self, coming: int = 0) -> int:
+        """Lanes at work once everybody has one who wants one now."""
+        wanted = len(self._running) + len(self._waiting) + len(self._insured) + coming
+        return min(max(wanted, 1), self._lanes)
 
     def _apply(self, now_s: float, action: Action) -> list[Action]:
         """Change the books; what else has to be done."""
         match action:
             case Start(lane, job, decision):
+                busy = self._busy()
                 (self._waiting if job.in_hand is None else self._insured).remove(job)
                 ends_s, tail_s = now_s + decision.expected_s, now_s + decision.tail_s
-                self._running[lane] = Running(lane, job, decision.variant, now_s, ends_s, tail_s)
+                self._running[lane] = Running(lane, job, decision.variant, now_s, ends_s, tail_s, busy=busy)
             case Reject(job):
                 self._waiting.remove(job)
                 self._rejected += 1

@@ -42,6 +42,8 @@ class Running:
     """When the lane is free at the latest, once the run was asked to stop."""
     abandoned: bool = False
     """Whether nobody waits for the answer any more."""
+    busy: int = 1
+    """Lanes at work when it began, as its prediction counted them."""
 
     def remaining_s(self, now_s: float) -> float:
         """Expected seconds until the lane is free; never below zero, however late the run is.

@@ -1,8 +1,9 @@
-"""Start-up calibration: what decode and inference take on this machine, with every lane busy.
+"""Start-up calibration: what decode and inference take on this machine, with every lane busy and with one.
 
 Measured once per graph, CPU, runtime version and lane layout, then kept in a file, so that a warm start measures
 nothing. All lanes run at the same time because that is how the service runs under load: shared caches and memory
-bandwidth make a lone run look cheaper than it will be.
+bandwidth make a lone run look cheaper than it will be. How much cheaper a lone run is, is measured in the same turns,
+with half as many runs.
 
 Other work on the machine must not make one variant look dearer than another, or a cheap one would count as dominated,
 never be chosen, and never be measured again. So the variants are measured in turns, several times around, and a base
@@ -37,7 +38,7 @@ MIN_RUNS, MAX_RUNS = 2, 20
 """Runs per lane, variant and pass, after one that is not counted."""
 MOST_RATIO = 2.0
 """Longer runs were other work on the machine; whether that is its habit, live runs will tell."""
-SCHEMA_VERSION: Literal[4] = 4
+SCHEMA_VERSION: Literal[5] = 5
 STOP_MARGIN = 2.0
 """Terminated runs stop within this many times their usual time to stop, nearly always."""
 
@@ -70,6 +71,8 @@ class _Measured:
     ratios: tuple[_Positive, ...]
     stop_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None
     """Usual time until a terminated run has stopped; None when it does not."""
+    alone_s: _Positive | None
+    """Usual time of one run with no other lane at work; None with a single lane, where all runs are such."""
 
 
 _Part = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -89,7 +92,7 @@ class _Cost:
 class _Content:
     """The file, as JSON."""
 
-    schema: Literal[4]
+    schema: Literal[5]
     fingerprint: str
     variants: dict[str, _Measured] = field(default_factory=dict)
     decode: dict[str, _Cost] = field(default_factory=dict)
@@ -114,11 +117,12 @@ class CalibrationFile:
         """What is known of decoding; empty when nothing is."""
         return {name: DecodeCost(**asdict(cost)) for name, cost in self._content.decode.items()}
 
-    def calibration(self, graphs: Mapping[str, str]) -> Calibration | None:
+    def calibration(self, graphs: Mapping[str, str], lanes: int) -> Calibration | None:
         """What is known of all these graphs (variant → checksum) and of decoding; None where any of it is missing."""
         measured = {name: self.variant(sha256) for name, sha256 in graphs.items()}
         known = {name: one for name, one in measured.items() if one is not None}
-        return _calibration(known, self.decode()) if len(known) == len(measured) and self._content.decode else None
+        complete = len(known) == len(measured) and self._content.decode
+        return _calibration(known, self.decode(), lanes) if complete else None
 
     def keep(self, variants: Mapping[str, _Measured], decode: Mapping[str, DecodeCost]) -> None:
         """Add measurements and write the file. Raises `OSError`."""
@@ -170,7 +174,7 @@ class Calibrator:
             measured = self._known(subjects)
             measured |= self._measure([subject for subject in subjects if subject.name not in measured], pool)
         self._keep({s.graph_sha256: measured[s.name] for s in subjects}, decode_costs)
-        return _calibration({subject.name: measured[subject.name] for subject in subjects}, decode_costs)
+        return _calibration({subject.name: measured[subject.name] for subject in subjects}, decode_costs, self._lanes)
 
     def _keep(self, measured: dict[str, _Measured], decode: dict[str, DecodeCost]) -> None:
         if self._file is None:
@@ -188,13 +192,16 @@ class Calibrator:
         return {name: measured for name, measured in found.items() if measured is not None}
 
     def _measure(self, subjects: Sequence[Subject], pool: ThreadPoolExecutor) -> dict[str, _Measured]:
-        times: dict[str, list[float]] = {subject.name: [] for subject in subjects}
+        busy: dict[str, list[float]] = {subject.name: [] for subject in subjects}
+        alone: dict[str, list[float]] = {subject.name: [] for subject in subjects}
         for _ in range(PASSES):
             for subject in subjects:
                 self._progress(f"measuring {subject.name}")
-                times[subject.name] += self._turn(subject, pool)
-        stops = {subject.name: self._stop(subject, min(times[subject.name]), pool) for subject in subjects}
-        return _settle(times, stops)
+                runs = self._turn(subject, pool)
+                busy[subject.name] += runs
+                alone[subject.name] += self._alone(subject, pool, runs=len(runs) // self._lanes)
+        stops = {subject.name: self._stop(subject, min(busy[subject.name]), pool) for subject in subjects}
+        return _settle(busy, alone, stops)
 
     def _stop(self, subject: Subject, usual_s: float, pool: ThreadPoolExecutor) -> float | None:
         pixels = _pixels(subject)
@@ -202,15 +209,19 @@ class Calibrator:
 
     def _turn(self, subject: Subject, pool: ThreadPoolExecutor) -> list[float]:
         """One pass of one variant. Its first run pays for caches that the variant before has filled."""
-        first = self._round(subject, pool, runs=1)
+        first = self._round(subject, pool, lanes=self._lanes, runs=1)
         runs = min(max(math.ceil(self._seconds / PASSES / median(first)), MIN_RUNS), MAX_RUNS)
-        return self._round(subject, pool, runs=runs)
+        return self._round(subject, pool, lanes=self._lanes, runs=runs)
 
-    def _round(self, subject: Subject, pool: ThreadPoolExecutor, *, runs: int) -> list[float]:
-        """Run on all lanes at once; the single times of all of them."""
+    def _alone(self, subject: Subject, pool: ThreadPoolExecutor, *, runs: int) -> list[float]:
+        """Half as many runs on one lane, after `runs` on all; none where there is but one."""
+        return self._round(subject, pool, lanes=1, runs=math.ceil(runs / 2)) if self._lanes > 1 else []
+
+    def _round(self, subject: Subject, pool: ThreadPoolExecutor, *, lanes: int, runs: int) -> list[float]:
+        """Run on some lanes at once; the single times of all of them."""
         pixels = _pixels(subject)
-        lanes = [pool.submit(self._times, lambda: subject.session.run(pixels), runs) for _ in range(self._lanes)]
-        return [one for lane in lanes for one in lane.result()]
+        working = [pool.submit(self._times, lambda: subject.session.run(pixels), runs) for _ in range(lanes)]
+        return [one for lane in working for one in lane.result()]
 
     def _times(self, work: Callable[[], object], runs: int) -> list[float]:
         times = []
@@ -237,10 +248,15 @@ def _pixels(subject: Subject) -> npt.NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (1, size, size, 3), dtype=np.uint8)
 
 
-def _calibration(measured: Mapping[str, _Measured], decode: Mapping[str, DecodeCost]) -> Calibration:
-    bases = {name: one.base_s for name, one in measured.items()}
-    ratios = tuple(ratio for one in measured.values() for ratio in one.ratios)
-    return Calibration(bases, decode, ratios, _worst_stop_s([one.stop_s for one in measured.values()]))
+def _calibration(measured: Mapping[str, _Measured], decode: Mapping[str, DecodeCost], lanes: int) -> Calibration:
+    return Calibration(
+        inference_s={name: one.base_s for name, one in measured.items()},
+        decode=decode,
+        ratios=tuple(ratio for one in measured.values() for ratio in one.ratios),
+        terminate_s=_worst_stop_s([one.stop_s for one in measured.values()]),
+        alone_s={name: one.alone_s for name, one in measured.items() if one.alone_s is not None},
+        lanes=lanes,
+    )
 
 
 def _worst_stop_s(stops: Sequence[float | None]) -> float | None:
@@ -249,17 +265,21 @@ def _worst_stop_s(stops: Sequence[float | None]) -> float | None:
     return max(known) * STOP_MARGIN if known and len(known) == len(stops) else None
 
 
-def _settle(times: Mapping[str, Sequence[float]], stops: Mapping[str, float | None]) -> dict[str, _Measured]:
+def _settle(
+    busy: Mapping[str, Sequence[float]], alone: Mapping[str, Sequence[float]], stops: Mapping[str, float | None]
+) -> dict[str, _Measured]:
     """Bases and ratios; see the module's last paragraph."""
-    if not times:
+    if not busy:
         return {}
-    least = {name: min(runs) for name, runs in times.items()}
-    usual = median(run / least[name] for name, runs in times.items() for run in runs)
+    usual = median(run / min(runs) for runs in busy.values() for run in runs)
     return {
         name: _Measured(
-            least[name] * usual, tuple(min(run / (least[name] * usual), MOST_RATIO) for run in runs), stops[name]
+            base_s=min(runs) * usual,
+            ratios=tuple(min(run / (min(runs) * usual), MOST_RATIO) for run in runs),
+            stop_s=stops[name],
+            alone_s=min(alone[name]) * usual if alone[name] else None,
         )
-        for name, runs in times.items()
+        for name, runs in busy.items()
     }
 
 

@@ -12,7 +12,7 @@ import json
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import NormalDist
 
@@ -127,20 +127,27 @@ def logged(path: Path) -> Source:
     `OSError`.
     """
     runs = _read(path)
-    all_busy = runs[max(runs)]
-    medians_s = {name: float(np.median(seconds)) for name, seconds in all_busy.items()}
+    all_busy, lanes = runs[max(runs)], max(runs)
+    medians_s = _medians_s(all_busy)
     share = WINDOW // len(all_busy)
     ratios = [ratio for name, seconds in all_busy.items() for ratio in (seconds[:share] / medians_s[name]).tolist()]
     label = f"measured runs of {path.name}, drawn in blocks of {BLOCK}"
-    return Source(label, _calibration(medians_s, ratios), _bootstrap(runs), overheads=measured(path))
+    alone_s = _medians_s(runs[1]) if 1 in runs and lanes > 1 else {}
+    calibration = replace(_calibration(medians_s, ratios), alone_s=alone_s, lanes=lanes)
+    return Source(label, calibration, _bootstrap(runs), overheads=measured(path))
 
 
 def calibrated(calibration: Calibration, *, lanes: int, decode_s: float) -> Source:
     """What a start of the server measured on so many lanes: each variant's usual time, times the ratios of all."""
     ratios = np.array(calibration.ratios)
-    runs = {1: {name: usual_s * ratios for name, usual_s in calibration.inference_s.items()}}
+    levels = {calibration.lanes: calibration.inference_s} | ({1: calibration.alone_s} if calibration.alone_s else {})
+    runs = {busy: {name: usual_s * ratios for name, usual_s in usual.items()} for busy, usual in levels.items()}
     label = f"calibration of this machine with {lanes} lanes busy, {len(ratios)} runs drawn in blocks of {BLOCK}"
     return Source(label, calibration, _bootstrap(runs), decode_s)
+
+
+def _medians_s(runs: Mapping[str, Floats]) -> dict[str, float]:
+    return {name: float(np.median(seconds)) for name, seconds in runs.items()}
 
 
 def _calibration(medians_s: Mapping[str, float], ratios: Sequence[float]) -> Calibration:

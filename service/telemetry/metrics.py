@@ -117,16 +117,27 @@ WASTED = _gauge("wasted_ratio", "Share of the lanes' time that went into termina
 BACKLOG = _gauge("backlog_seconds", "Predicted work for each lane.")
 ARRIVALS = _gauge("arrivals_per_second", "Arrivals over the last second.")
 SLOWDOWN = _gauge("slowdown_ratio", "How much slower the machine runs now than at calibration.")
+MISS_RATE = _gauge(
+    "tail_miss_rate",
+    "Share of runs that the predicted tail leaves out now. Feedback moves it around `routing.miss_rate`, down after "
+    "runs that missed their tail.",
+)
 REFUSED = _gauge("variants_refused", "Store entries that are not served.")
 VARIANT = _gauge(
     "variant_expected_top1", "Top-1 each served variant is ranked by.", "variant", "version", "source", "trained"
 )
 EXPECTED = _gauge("variant_expected_seconds", "Expected decode + inference time for a 0.2 megapixel JPEG.", "variant")
 TAIL = _gauge("variant_tail_seconds", "Its upper quantile: what has to fit a budget.", "variant")
+COVERAGE = _gauge(
+    "variant_tail_coverage_ratio",
+    "Share of the last 200 runs that kept the tail they were started with; 1 − `routing.miss_rate` is right.",
+    "variant",
+)
 
 TABLE = (
     REQUESTS, BUDGETS, DECISIONS, TOP1, UNTRAINED, TERMINATED, MACS, IMAGE_BYTES, TOTAL, QUEUE, DECODE, INFERENCE,
-    BUDGET, RATIO, READY, WAITING, LANES, BUSY, WASTED, BACKLOG, ARRIVALS, SLOWDOWN, REFUSED, VARIANT, EXPECTED, TAIL,
+    BUDGET, RATIO, READY, WAITING, LANES, BUSY, WASTED, BACKLOG, ARRIVALS, SLOWDOWN, MISS_RATE, REFUSED,
+    VARIANT, EXPECTED, TAIL, COVERAGE,
 )  # fmt: skip
 """Every metric; `docs/metrics.md` is checked against it."""
 
@@ -243,7 +254,7 @@ class _Live(Collector):
         health, rows = self._snapshot
         for spec, value in _plain(health).items():
             yield GaugeMetricFamily(spec.name, spec.meaning, value)
-        for spec, values in _by_variant(rows).items():
+        for spec, values in _by_variant(health, rows).items():
             family = GaugeMetricFamily(spec.name, spec.meaning, labels=spec.labels)
             for labels, value in values:
                 family.add_metric(labels, value)
@@ -260,16 +271,18 @@ def _plain(health: Health) -> dict[Spec, float]:
         WASTED: now.wasted_share,
         BACKLOG: now.backlog_s,
         ARRIVALS: now.arrivals_per_s,
-        SLOWDOWN: health.slowdown,
+        SLOWDOWN: health.latency.slowdown,
+        MISS_RATE: health.latency.miss_rate,
         REFUSED: len(health.refused),
     }
 
 
-def _by_variant(rows: Sequence[VariantRow]) -> dict[Spec, list[tuple[list[str], float]]]:
+def _by_variant(health: Health, rows: Sequence[VariantRow]) -> dict[Spec, list[tuple[list[str], float]]]:
     return {
         VARIANT: [(_identity(row), row.variant.rank_top1 or 0.0) for row in rows],
         EXPECTED: [([row.variant.name], row.expected_ms / 1e3) for row in rows],
         TAIL: [([row.variant.name], row.tail_ms / 1e3) for row in rows],
+        COVERAGE: [([variant], share) for variant, share in health.latency.coverage.items()],
     }
 
 

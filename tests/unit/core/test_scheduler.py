@@ -136,7 +136,7 @@ def test_sparse_requests_go_on_teaching() -> None:
     for number in range(20):
         subject.submit(10.0 * number, job(number, 1.0, at_s=10.0 * number))
         subject.finish(10.0 * number + 0.05, 0, Observation("b0", "JPEG", 0.0, 0.0, 0.048))
-    assert subject.latency.slowdown > 2
+    assert subject.latency.statistics().slowdown > 2
 
 
 def test_its_repr_shows_the_live_numbers() -> None:

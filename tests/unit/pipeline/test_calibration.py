@@ -150,11 +150,27 @@ def test_runs_fill_the_seconds_within_bounds(clock: Clock, run_s: float, runs: i
 
 
 def test_every_lane_runs_every_variant(clock: Clock) -> None:
-    """Each lane measures as often as a lone one would."""
+    """Each lane measures as often as a lone one would; then one does, half as often."""
     session = TimedSession(clock, 2.0)
     found = calibrate(clock, subject("b0", session), lanes=3)
-    assert session.runs == 3 * PASSES * (1 + MIN_RUNS)
+    assert session.runs == 3 * PASSES * (1 + MIN_RUNS) + PASSES * MIN_RUNS / 2
     assert len(found.ratios) == 3 * PASSES * MIN_RUNS
+
+
+def test_a_lone_run_has_a_usual_time_of_its_own(clock: Clock) -> None:
+    """0.2 s while both lanes run, 0.1 s alone: the ratios are those of a busy machine."""
+    turn = [0.2] * 2 * (1 + MIN_RUNS) + [0.1] * (MIN_RUNS // 2)
+    found = calibrate(clock, subject("b0", TimedSession(clock, *turn * PASSES)), lanes=2, seconds=0.01)
+    assert found.inference_s == pytest.approx({"b0": 0.2})
+    assert found.alone_s == pytest.approx({"b0": 0.1})
+    assert found.ratios == pytest.approx((1.0,) * 2 * MIN_RUNS * PASSES)
+    assert found.lanes == 2
+
+
+def test_a_single_lane_is_always_alone(clock: Clock) -> None:
+    """Nothing is measured twice."""
+    found = calibrate(clock, subject("b0", TimedSession(clock, 0.1)))
+    assert (found.alone_s, found.lanes) == ({}, 1)
 
 
 def test_a_session_is_given_single_images_of_its_size(clock: Clock) -> None:
@@ -258,6 +274,14 @@ def test_a_second_start_runs_nothing(tmp_path: Path, clock: Clock) -> None:
     assert session.runs == 0
 
 
+def test_a_second_start_knows_what_a_lone_run_takes(tmp_path: Path, clock: Clock) -> None:
+    """The file has both levels."""
+    file = CalibrationFile(tmp_path, "cpu")
+    first = calibrate(clock, subject("b0", TimedSession(clock, 0.1)), file=file, lanes=2)
+    assert CalibrationFile(tmp_path, "cpu").calibration({"b0": "sha-b0"}, 2) == first
+    assert first.alone_s == pytest.approx({"b0": 0.1})
+
+
 @pytest.mark.parametrize("stop_s", [0.002, 0.0, None])
 def test_a_second_start_knows_how_fast_runs_stop(tmp_path: Path, clock: Clock, stop_s: float | None) -> None:
     """Or that they do not."""
@@ -301,7 +325,7 @@ def test_a_changed_graph_of_the_same_name_is_measured_anew(tmp_path: Path, clock
 
 def with_b0(measured: bytes) -> bytes:
     """A file that says this of b0."""
-    return b'{"schema": 4, "fingerprint": "cpu", "variants": {"sha-b0": %s}, "decode": {}}' % measured
+    return b'{"schema": 5, "fingerprint": "cpu", "variants": {"sha-b0": %s}, "decode": {}}' % measured
 
 
 @pytest.mark.parametrize(
@@ -315,16 +339,18 @@ def with_b0(measured: bytes) -> bytes:
         b"{}",
         b'{"schema": 1, "fingerprint": "cpu", "variants": {}, "decode": {}}',
         b'{"schema": 3, "fingerprint": "cpu", "variants": {"sha-b0": {"base_s": 9, "ratios": [1]}}, "decode": {}}',
-        with_b0(b'{"base_s": 9, "ratios": [1]}'),
-        b'{"schema": 4, "fingerprint": "cpu", "variants": [], "decode": {}}',
+        b'{"schema": 4, "fingerprint": "cpu", "variants": {"sha-b0": {"base_s": 9, "ratios": [1], "stop_s": 0}}}',
+        with_b0(b'{"base_s": 9, "ratios": [1], "stop_s": 0}'),
+        with_b0(b'{"base_s": 9, "ratios": [1], "stop_s": 0, "alone_s": 0}'),
+        b'{"schema": 5, "fingerprint": "cpu", "variants": [], "decode": {}}',
         with_b0(b"{}"),
-        with_b0(b'{"base_s": "x", "ratios": [1], "stop_s": 0}'),
-        with_b0(b'{"base_s": 0, "ratios": [1], "stop_s": 0}'),
-        with_b0(b'{"base_s": NaN, "ratios": [1], "stop_s": 0}'),
-        with_b0(b'{"base_s": 9, "ratios": [1], "stop_s": -1}'),
-        with_b0(b'{"base_s": 9, "ratios": [1], "stop_s": NaN}'),
-        b'{"schema": 4, "fingerprint": "cpu", "variants": {}, "decode": {"JPEG": {"cost": 1}}}',
-        b'{"schema": 4, "fingerprint": "cpu", "variants": {}, "decode": {"JPEG": 1}}',
+        with_b0(b'{"base_s": "x", "ratios": [1], "stop_s": 0, "alone_s": null}'),
+        with_b0(b'{"base_s": 0, "ratios": [1], "stop_s": 0, "alone_s": null}'),
+        with_b0(b'{"base_s": NaN, "ratios": [1], "stop_s": 0, "alone_s": null}'),
+        with_b0(b'{"base_s": 9, "ratios": [1], "stop_s": -1, "alone_s": null}'),
+        with_b0(b'{"base_s": 9, "ratios": [1], "stop_s": NaN, "alone_s": null}'),
+        b'{"schema": 5, "fingerprint": "cpu", "variants": {}, "decode": {"JPEG": {"cost": 1}}}',
+        b'{"schema": 5, "fingerprint": "cpu", "variants": {}, "decode": {"JPEG": 1}}',
     ],
 )
 def test_a_damaged_file_counts_as_empty_and_is_replaced(tmp_path: Path, clock: Clock, content: bytes) -> None:

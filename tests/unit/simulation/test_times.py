@@ -87,6 +87,23 @@ def test_the_latency_model_begins_with_what_a_log_says(tmp_path: Path) -> None:
     assert np.median(calibration.ratios) == pytest.approx(1.0)
 
 
+def test_the_latency_model_begins_with_both_levels_of_a_log(tmp_path: Path) -> None:
+    """Three runs alone, three with both lanes busy."""
+    path = tmp_path / "runs.json"
+    path.write_text('{"b0": {"1": [1, 2, 3], "2": [3, 4, 5]}}')
+    calibration = times.logged(path).calibration
+    assert (calibration.alone_s, calibration.inference_s, calibration.lanes) == ({"b0": 2.0}, {"b0": 4.0}, 2)
+
+
+def test_calibrated_times_have_both_levels() -> None:
+    """The same ratios alone and among others."""
+    calibration = Calibration({"b0": 0.02}, {"JPEG": DecodeCost(0.0, 0.0)}, (0.9, 1.0), None, {"b0": 0.01}, 4)
+    drawn = times.calibrated(calibration, lanes=4, decode_s=0.0).draw(100, chance())
+    assert drawn.depends_on_load
+    assert {round(drawn.inference_s(n, "b0", 1), 6) for n in range(100)} == {0.009, 0.01}
+    assert {round(drawn.inference_s(n, "b0", 4), 6) for n in range(100)} == {0.018, 0.02}
+
+
 def test_a_log_may_be_a_table(tmp_path: Path) -> None:
     """With columns in any order."""
     path = tmp_path / "runs.csv"

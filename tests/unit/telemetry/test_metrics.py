@@ -9,12 +9,13 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 
 from service.core.errors import ErrorKind
 from service.core.events import Event, LifecycleChanged, VariantRefused
+from service.core.latency import Observation
 from service.core.messages import RefusedVariant, VariantRow
 from service.core.values import AccuracySource, Reason
 from service.dataplane import Health
 from service.telemetry import metrics as m
 from service.telemetry.metrics import Kind, Metrics, Spec
-from tests.builders import job, scheduler, variant
+from tests.builders import TIMES_S, job, scheduler, variant
 from tests.unit.telemetry.events import MACS, TIMING, answered, failed, loaded
 
 USUAL_BUDGETS_S = {0.02, 0.05, 0.1, 0.2, 0.5}
@@ -76,12 +77,12 @@ class Service:
     def __init__(self) -> None:
         self.scheduler = scheduler(lanes=2)
         self.ready = False
-        self.slowdown = 1.0
 
     def health(self) -> Health:
         """At time 0."""
         refused = (RefusedVariant("b9", "1", "damaged"),)
-        return Health(self.ready, False, 2, refused, self.scheduler.statistics(0.0), self.slowdown)
+        latency = self.scheduler.latency.statistics()
+        return Health(self.ready, False, 2, refused, self.scheduler.statistics(0.0), latency)
 
     def variants(self) -> tuple[VariantRow, ...]:
         """b0 trained, b4 seeded."""
@@ -235,6 +236,7 @@ def test_the_table_is_what_is_exposed(metrics: Metrics, service: Service) -> Non
     """After one of everything each metric of the table shows, with its labels, and nothing else does."""
     for event in every_event():
         metrics.observe(event)
+    service.scheduler.latency.observe(Observation("b0", "JPEG", 0.0, 0.0, 0.016))
     metrics.refresh()
     exposed: dict[str, set[str]] = {}
     for name, labels in samples(metrics):
@@ -259,9 +261,21 @@ def test_gauges_follow_health(metrics: Metrics, service: Service) -> None:
     assert value(metrics, "backlog_seconds") == pytest.approx(now.backlog_s)
     assert value(metrics, "arrivals_per_second") == now.arrivals_per_s == 3
     assert value(metrics, "variants_refused") == 1
-    service.ready, service.slowdown = True, 1.5
+    service.ready = True
     metrics.refresh()
-    assert (value(metrics, "ready"), value(metrics, "slowdown_ratio")) == (1, 1.5)
+    assert value(metrics, "ready") == 1
+
+
+def test_drift_shows_in_gauges(metrics: Metrics, service: Service) -> None:
+    """Ten runs of half as long again: a slower machine, a stricter tail, and runs of b0 that missed theirs."""
+    slow = Observation("b0", "JPEG", 0.0, 0.0, 1.5 * TIMES_S["b0"])
+    for _ in range(10):
+        service.scheduler.latency.observe(slow)
+    metrics.refresh()
+    assert value(metrics, "slowdown_ratio") == pytest.approx(1.5, rel=0.1)
+    assert value(metrics, "tail_miss_rate") < 0.01
+    assert value(metrics, "variant_tail_coverage_ratio", variant="b0") < 1
+    assert value(metrics, "variant_tail_coverage_ratio", variant="b4") == 0  # Nothing is shown of what did not run.
 
 
 def test_gauges_show_the_last_snapshot(metrics: Metrics, service: Service) -> None:
