@@ -53,9 +53,10 @@ def others_table(others: Sequence[Others]) -> Table:
     return Table("What else ran", ("", "seconds", "others"), rows, note)
 
 
-def default_path(machine: Machine, study: str = "") -> Path:
-    """`benchmarks/results/<study><date>-<commit>.json`."""
-    return ROOT / "benchmarks" / "results" / f"{study}{machine.date[:10]}-{machine.commit}.json"
+def default_path(machine: Machine, figure: str = "") -> Path:
+    """`benchmarks/results/<date>-<commit>.json`, with the name of a figure that is measured by itself before it."""
+    name = "-".join(part for part in (figure, machine.date[:10], machine.commit) if part)
+    return ROOT / "benchmarks" / "results" / f"{name}.json"
 
 
 def write(path: Path, sections: Mapping[str, object]) -> None:

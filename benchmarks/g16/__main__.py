@@ -11,7 +11,7 @@ from benchmarks import machine, report
 from benchmarks.g16 import accuracy, latency, page, throughput
 from benchmarks.g16.study import Setting, Study
 from benchmarks.g16.training import Key, Plan, train
-from benchmarks.machine import ROOT, Machine, Others
+from benchmarks.machine import Others
 from benchmarks.report import say
 from model_store.images import ImagesError
 from model_store.training.job import Job, Progress, TrainingError
@@ -88,11 +88,6 @@ def setting(plan: Plan, job: Job) -> Setting:
     )
 
 
-def default_path(here: Machine) -> Path:
-    """`benchmarks/results/g16-<date>-<commit>.json`."""
-    return ROOT / "benchmarks" / "results" / f"g16-{here.date[:10]}-{here.commit}.json"
-
-
 def main(
     data: Annotated[Path, typer.Option(help="Training images: folder or ZIP of CLASS/FILE.")],
     val: Annotated[Path, typer.Option(help="Images of the same classes to judge by.")],
@@ -136,7 +131,7 @@ def main(
     except (ImagesError, TrainingError, CommandError) as error:
         say(" ".join(str(error).split()))
         raise typer.Exit(2) from error
-    path = results or default_path(made.machine)
+    path = results or report.default_path(made.machine, "g16")
     report.write(path, asdict(made))
     report.show(page.tables(made))
     say(f"written to {path}")

@@ -60,7 +60,7 @@ def main(
         measured = kept.measured() if again else measure(plain, bodies, setting, kept)
         say("simulating …")
         made = validate(plain, kept, measured)
-    path = out or report.default_path(made.machine, "realtime-")
+    path = out or report.default_path(made.machine, "realtime")
     report.write(path, asdict(made))
     report.show(page.tables(made))
     say(f"written to {path}")
