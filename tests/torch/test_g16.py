@@ -13,8 +13,9 @@ from typer.testing import CliRunner, Result
 
 torch = pytest.importorskip("torch", reason="torch is not installed; `make torch` runs these")
 
+from benchmarks import report  # noqa: E402
 from benchmarks.g16 import accuracy, latency, page, throughput  # noqa: E402
-from benchmarks.g16.__main__ import Effort, default_path, main, study  # noqa: E402
+from benchmarks.g16.__main__ import Effort, main, study  # noqa: E402
 from benchmarks.g16.study import Arm, Study, arms, read  # noqa: E402
 from benchmarks.g16.training import NETWORKS, Plan, train  # noqa: E402
 from model_store.builder.spec import Spec, custom, resolve  # noqa: E402
@@ -154,7 +155,7 @@ def test_its_tables_can_be_made(made: Study) -> None:
 
 def test_its_file_is_named_by_date_and_commit(made: Study) -> None:
     """Beside the other figures'."""
-    path = default_path(made.machine)
+    path = report.default_path(made.machine, "g16")
     assert path.name == f"g16-{made.machine.date[:10]}-{made.machine.commit}.json"
     assert path.parent.name == "results"
 
