@@ -154,6 +154,14 @@ class Lanes(_Group):
         le=1024,
         description="Intra-op threads of one run. 1 gives the highest throughput; all cores the lowest latency.",
     )
+    background: int | None = Field(
+        None,
+        ge=0,
+        le=1024,
+        description="Upgrades of policy `p2` at the same time, on threads that the kernel runs only when a core would "
+        "idle. None, and at most: as many as lanes. There are none unless `lanes.provider` is `cpu` and "
+        "`lanes.threads` 1, nor where the kernel has no such threads; the cheapest variant's answer is then the last.",
+    )
     provider: ExecutionProvider = Field(
         ExecutionProvider.CPU, description="ONNX Runtime execution provider; others than `cpu` need their build of it."
     )

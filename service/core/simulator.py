@@ -1,10 +1,12 @@
 """A discrete-event simulator that drives the very scheduler the server runs, in virtual time.
 
 Events are arrivals and lane completions, in time order; everything else follows from the actions the scheduler
-returns. What a run really takes is drawn by the caller, so measured times can be replayed.
+returns. What a run really takes is drawn by the caller, so measured times can be replayed. A run on a background lane
+takes as much of what the foreground leaves over, so when it ends is known anew after each event.
 """
 
 import heapq
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -12,6 +14,7 @@ from service.core.actions import Action, Reject, Start, Terminate
 from service.core.errors import EffserveError
 from service.core.latency import Observation
 from service.core.scheduler import Scheduler
+from service.core.sharing import SharedTime
 from service.core.values import Decision, Job
 
 ServiceTime = Callable[[Job, Decision], tuple[float, float]]
@@ -59,6 +62,9 @@ class _Simulation:
         self._events: list[tuple[float, int, _Event]] = []
         self._lanes: dict[int, _End] = {}
         """How what runs on a lane will end, as things stand."""
+        self._shared = SharedTime(scheduler.lanes)
+        self._works: dict[int, float] = {}
+        """Lane time that each background run takes."""
         self._alarm: _Wake | None = None
         self._answers: dict[int, Decision] = {}
         """In hand, by job."""
@@ -72,6 +78,7 @@ class _Simulation:
             now_s, _, event = heapq.heappop(self._events)
             if self._is_current(event):
                 self._perform(now_s, self._step(now_s, event))
+                self._share(now_s)
                 self._set_alarm(now_s)
         return self._outcomes
 
@@ -97,6 +104,9 @@ class _Simulation:
     def _finish(self, now_s: float, start: Start, run: Observation | None) -> list[Action]:
         """Nothing ran to its end when `run` is None."""
         del self._lanes[start.lane]
+        if start.lane >= self._scheduler.lanes:
+            self._works.pop(start.lane, None)
+            self._shared.end(now_s, start.lane)
         if run is None:
             return self._scheduler.terminated(now_s, start.lane)
         self._answers[start.job.id] = start.decision
@@ -107,10 +117,8 @@ class _Simulation:
     def _perform(self, now_s: float, actions: list[Action]) -> None:
         for action in actions:
             match action:
-                case Start(_, job, decision):
-                    decode_s, inference_s = self._service_time(job, decision)
-                    run = Observation(decision.variant.name, job.image_format, job.decode_s, decode_s, inference_s)
-                    self._end(now_s + decode_s + inference_s, _End(action, run))
+                case Start():
+                    self._start(now_s, action)
                 case Reject(job, error):
                     self._outcomes.append(Outcome(job, None, now_s, error))
                 case Terminate(lane):
@@ -118,12 +126,31 @@ class _Simulation:
                 case _:
                     self._deliver(now_s, action.job)
 
+    def _start(self, now_s: float, start: Start) -> None:
+        job, variant = start.job, start.decision.variant
+        decode_s, inference_s = self._service_time(job, start.decision)
+        end = _End(start, Observation(variant.name, job.image_format, job.decode_s, decode_s, inference_s))
+        if start.lane < self._scheduler.lanes:
+            self._end(now_s + decode_s + inference_s, end)
+        else:
+            self._end(math.inf, end)
+            self._works[start.lane] = decode_s + inference_s
+            self._shared.begin(now_s, start.lane)
+
+    def _share(self, now_s: float) -> None:
+        """What the foreground leaves over may be more or less than it was."""
+        self._shared.occupy(now_s, sum(lane < self._scheduler.lanes for lane in self._lanes))
+        for lane, work_s in self._works.items():
+            was = self._lanes[lane]
+            self._end(self._shared.reaches_s(lane, work_s), _End(was.start, was.run))
+
     def _deliver(self, now_s: float, job: Job) -> None:
         self._outcomes.append(Outcome(job, self._answers.pop(job.id), now_s))
 
     def _stop(self, now_s: float, lane: int) -> None:
         """The run stops soon, unless it ends by itself before."""
         ending = self._lanes[lane]
+        self._works.pop(lane, None)
         stopped_s = now_s + self._stop_time(ending.start.job)
         if stopped_s < ending.at_s:
             self._end(stopped_s, _End(ending.start, None))
@@ -131,7 +158,8 @@ class _Simulation:
     def _end(self, at_s: float, end: "_End") -> None:
         end.at_s = at_s
         self._lanes[end.start.lane] = end
-        self._push(at_s, end)
+        if at_s < math.inf:
+            self._push(at_s, end)
 
     def _set_alarm(self, now_s: float) -> None:
         """The scheduler wants to be asked again, unless something happens before: that sets another."""

@@ -43,7 +43,7 @@ class PolicyName(StrEnum):
     K1 = "k1"
     """One run, of the best variant that the budget buys."""
     P2 = "p2"
-    """Insured: the cheapest variant first, whose answer is kept; then something better, as long as there is time."""
+    """Insured: the cheapest variant first, whose answer is kept; then something better, in time nobody else needs."""
 
     @property
     def insures(self) -> bool:
@@ -139,6 +139,10 @@ class Verdict(StrEnum):
     """It fits, but requests that wait or are expected would then miss their deadlines."""
     TERMINATED = "terminated"
     """A run of this request was terminated for a more urgent one; only the cheapest is left to it."""
+    MAY_FOLLOW = "may_follow"
+    """It fits, and may be tried once the cheapest has answered."""
+    LITTLE_SPARE_TIME = "little_spare_time"
+    """It fits, but the time that others leave over is expected to be too short."""
     LESS_ACCURATE = "less_accurate"
     """It fits, and a more accurate variant fits too."""
     DOMINATED = "dominated"

@@ -70,9 +70,16 @@ class Lane(Protocol):
 
 
 class ThreadLane:
-    """A lane on its own thread."""
+    """A lane on its own thread; `prepare` is called there first."""
 
-    def __init__(self, number: int, execute: Execute, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        number: int,
+        execute: Execute,
+        loop: asyncio.AbstractEventLoop,
+        prepare: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._prepare = prepare
         self._execute = execute
         self._loop = loop
         self._tasks: queue.SimpleQueue[tuple[bytes, Variant, Done, Stop] | None] = queue.SimpleQueue()
@@ -95,6 +102,7 @@ class ThreadLane:
         self._thread.join()
 
     def _work(self) -> None:
+        self._prepare()
         while task := self._tasks.get():
             body, variant, done, stop = task
             self._loop.call_soon_threadsafe(done, self._run(body, variant, stop))
@@ -108,7 +116,10 @@ class ThreadLane:
 
 
 class Lanes:
-    """Takes jobs in, performs the scheduler's actions, hands results back. Belongs to one event loop."""
+    """Takes jobs in, performs the scheduler's actions, hands results back. Belongs to one event loop.
+
+    `lanes` are in the scheduler's order: those of the foreground, then those of the background.
+    """
 
     def __init__(self, scheduler: Scheduler, lanes: list[Lane], clock: Callable[[], float]) -> None:
         self._scheduler = scheduler
@@ -191,6 +202,9 @@ class Lanes:
         if isinstance(result, Terminated):
             self._perform(self._scheduler.terminated(self._clock(), start.lane))
             return
+        if start.job.in_hand is not None and isinstance(result, BaseException):
+            self._upgrade_failed(start, result)
+            return
         kept = isinstance(result, LaneRun) and start.job.question.insures
         if isinstance(result, LaneRun) and not pending.future.done():
             pending.in_hand, pending.held_from_s = Served(start.decision, result, dispatched_s), None
@@ -205,6 +219,12 @@ class Lanes:
             # Whatever the bookkeeping does, the request that is done gets its result.
             if not pending.future.done():
                 self._pass_on(pending, result, kept=kept)
+
+    def _upgrade_failed(self, start: Start, error: BaseException) -> None:
+        """No failure of the request, which has its answer; told to whoever takes care of the loop's."""
+        loop, name = asyncio.get_running_loop(), start.decision.variant.name
+        loop.call_exception_handler({"message": f"an upgrade to {name} failed", "exception": error})
+        self._perform(self._scheduler.finish(self._clock(), start.lane, None))
 
     def _pass_on(self, pending: "_Pending", result: LaneRun | BaseException, *, kept: bool) -> None:
         if isinstance(result, BaseException):

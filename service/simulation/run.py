@@ -14,7 +14,7 @@ from service.core.latency import LatencyModel, Observation
 from service.core.policy import Policy
 from service.core.scheduler import Scheduler
 from service.core.simulator import Arrival, Outcome, simulate
-from service.core.values import Deadline, Decision, Job, Mode, Question, Variant
+from service.core.values import Deadline, Decision, Job, Mode, PolicyName, Question, Variant
 from service.evaluation.measures import Floats
 from service.simulation import traces
 from service.simulation.errors import SimulationError
@@ -59,16 +59,12 @@ class World:
         )
         return oracle.bound(demands, [rank(variant) for variant in self.variants], self.lanes)
 
-    def arrivals(self) -> list[Arrival]:
+    def arrivals(self, spends: PolicyName) -> list[Arrival]:
         """Requests as they come to a server, with its default mode. A job's id is the request's position."""
+        times_s = zip(self.arrivals_s.tolist(), self.budgets_s.tolist(), strict=True)
         return [
-            Arrival(
-                at_s,
-                Job(number, Question(Deadline(at_s, budget_s), Mode.BEST_EFFORT), self.source.decode_s, IMAGE_FORMAT),
-            )
-            for number, (at_s, budget_s) in enumerate(
-                zip(self.arrivals_s.tolist(), self.budgets_s.tolist(), strict=True)
-            )
+            Arrival(at_s, Job(number, _question(at_s, budget_s, spends), self.source.decode_s, IMAGE_FORMAT))
+            for number, (at_s, budget_s) in enumerate(times_s)
         ]
 
 
@@ -114,16 +110,24 @@ def make_world(
     return World(catalogue, source, times, lanes, arrivals_s, budgets_s)
 
 
-def play(policy: Policy, world: World) -> Played:
-    """One simulation. The policy is to be a new one: some remember what they saw."""
-    scheduler = _Watched(policy=policy, latency=LatencyModel(world.source.calibration), lanes=world.lanes)
+def _question(at_s: float, budget_s: float, spends: PolicyName) -> Question:
+    return Question(Deadline(at_s, budget_s), Mode.BEST_EFFORT, policy=spends)
+
+
+def play(policy: Policy, world: World, spends: PolicyName = PolicyName.K1) -> Played:
+    """One simulation, in which all requests want their budgets spent alike, on as many background lanes as others.
+
+    The policy is to be a new one: some remember what they saw.
+    """
+    latency = LatencyModel(world.source.calibration)
+    scheduler = _Watched(policy=policy, latency=latency, lanes=world.lanes, background_lanes=world.lanes)
     stop_s, decode_s = world.source.stop_s, world.source.decode_s
 
     def service_time(job: Job, decision: Decision) -> tuple[float, float]:
         busy = scheduler.busy(decision.decided_at_s) if world.times.depends_on_load else 1
         return decode_s, world.times.inference_s(job.id, decision.variant.name, busy)
 
-    outcomes = simulate(scheduler, world.arrivals(), service_time, lambda _: stop_s)
+    outcomes = simulate(scheduler, world.arrivals(spends), service_time, lambda _: stop_s)
     terminated = scheduler.statistics(world.arrivals_s[-1]).terminated
     return Played(outcomes, terminated, scheduler.wasted_s, scheduler.events_s)
 
@@ -131,8 +135,8 @@ def play(policy: Policy, world: World) -> Played:
 class _Watched(Scheduler):
     """The server's scheduler with a stopwatch, and a sum of what terminated runs cost."""
 
-    def __init__(self, *, policy: Policy, latency: LatencyModel, lanes: int) -> None:
-        super().__init__(policy=policy, latency=latency, lanes=lanes)
+    def __init__(self, *, policy: Policy, latency: LatencyModel, lanes: int, background_lanes: int) -> None:
+        super().__init__(policy=policy, latency=latency, lanes=lanes, background_lanes=background_lanes)
         self.events_s = array("d")
         self.wasted_s = 0.0
 
