@@ -21,6 +21,7 @@ from service.core.events import Fanout, LifecycleChanged, Observer
 from service.core.latency import Calibration, LatencyModel
 from service.core.policy import BudgetPolicy
 from service.core.scheduler import Scheduler
+from service.core.values import Variant
 from service.dataplane import Dataplane
 from service.edges.grpc.server import GrpcServer
 from service.edges.http.app import Limits, Scrape, create_http_app
@@ -30,6 +31,7 @@ from service.pipeline.cpus import usable_cores
 from service.pipeline.executor import Executor
 from service.pipeline.lanes import Lanes, ThreadLane
 from service.pipeline.priority import can_yield, yield_to_all
+from service.pipeline.response import Logits, confidence
 from service.pipeline.session import ExecutionProvider, SessionOptions
 from service.settings import LogFormat, Settings
 from service.startup import Announce, Loaded, StartupError, check_port, load, measure, steps, writable
@@ -156,14 +158,26 @@ def compose(settings: Settings, prepared: Prepared, observer: Observer, clock: C
     """Queue, lanes and dataplane over warm sessions. Call it inside the event loop that is to own them."""
     latency = LatencyModel(prepared.calibration, miss_rate=settings.routing.miss_rate)
     behind = background_lanes(settings)
-    scheduler = Scheduler(policy=prepared.policy, latency=latency, lanes=prepared.lanes, background_lanes=behind)
+    entries = prepared.loaded.entries
+    cheapest = entries[prepared.policy.catalogue.front(latency)[-1].name].manifest
+    scheduler = Scheduler(
+        policy=prepared.policy,
+        latency=latency,
+        lanes=prepared.lanes,
+        background_lanes=behind,
+        confidences=cheapest.accuracy.confidences or (),
+    )
     execute = Executor(prepared.loaded.runners, clock)
     loop = asyncio.get_running_loop()
     threads = [ThreadLane(n, execute, loop) for n in range(prepared.lanes)]
     threads += [ThreadLane(prepared.lanes + n, execute, loop, yield_to_all) for n in range(behind)]
-    lanes = Lanes(scheduler, [*threads], clock)
+
+    def judge(variant: Variant, logits: Logits) -> float:
+        return confidence(logits, entries[variant.name].temperature)
+
+    lanes = Lanes(scheduler, [*threads], clock, judge)
     dataplane = Dataplane(
-        entries=prepared.loaded.entries,
+        entries=entries,
         refused=prepared.loaded.refused,
         catalogue=prepared.policy.catalogue,
         scheduler=scheduler,

@@ -115,7 +115,7 @@ class Routing(_Group):
     policy: PolicyName = Field(
         PolicyName.K1,
         description="What a request gets that names none: `k1` spends the budget on one run, `p2` answers by the "
-        "cheapest variant first and upgrades while there is time.",
+        "cheapest variant first and upgrades in spare time, `p3` upgrades only the least confident answers.",
     )
     route_untrained: bool = Field(
         False,
@@ -158,8 +158,8 @@ class Lanes(_Group):
         None,
         ge=0,
         le=1024,
-        description="Upgrades of policy `p2` at the same time, on threads that the kernel runs only when a core would "
-        "idle. None, and at most: as many as lanes. There are none unless `lanes.provider` is `cpu` and "
+        description="Upgrades of policies `p2` and `p3` at the same time, on threads that the kernel runs only when a "
+        "core would idle. None, and at most: as many as lanes. There are none unless `lanes.provider` is `cpu` and "
         "`lanes.threads` 1, nor where the kernel has no such threads; the cheapest variant's answer is then the last.",
     )
     provider: ExecutionProvider = Field(

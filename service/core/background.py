@@ -5,9 +5,11 @@ is part of the queue, of the backlog or of what the latency model learns from.
 """
 
 import bisect
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from service.core.actions import Start, Terminate
+from service.core.confidence import Confidences
 from service.core.sharing import SharedTime
 from service.core.state import Upgrade
 from service.core.values import Job, Variant
@@ -23,11 +25,12 @@ class _Run:
 class Background:
     """`count` lanes behind `foreground` others."""
 
-    def __init__(self, foreground: int, count: int) -> None:
+    def __init__(self, foreground: int, count: int, evaluated: Iterable[float]) -> None:
         self._numbers = range(foreground, foreground + count)
         self._insured: list[Job] = []
         self._runs: dict[int, _Run] = {}
         self._shared = SharedTime(foreground)
+        self._confidences = Confidences(evaluated)
 
     def __contains__(self, lane: int) -> bool:
         return lane in self._numbers
@@ -55,8 +58,15 @@ class Background:
         """From now on the foreground takes `busy` lanes."""
         self._shared.occupy(now_s, busy)
 
+    @property
+    def confidences(self) -> tuple[float, ...]:
+        """Of first answers, ascending."""
+        return self._confidences.ordered
+
     def keep(self, job: Job) -> None:
-        """An answer is in hand."""
+        """A first answer is in hand."""
+        if job.question.cascades:
+            self._confidences.add(job.confidence)
         bisect.insort(self._insured, job, key=urgency)
 
     def start(self, now_s: float, start: Start) -> None:
@@ -72,7 +82,7 @@ class Background:
 
     def better(self, job: Job, variant: Variant) -> None:
         """The answer in hand is replaced."""
-        self._insured[self._insured.index(job)] = replace(job, in_hand=variant)
+        self._insured[self._insured.index(job)] = replace(job, in_hand=variant, confidence=1.0)
 
     def release(self, job_id: int) -> list[Terminate] | None:
         """A job's answer is not kept any longer: the run to terminate, if there is one; None for an unknown job."""

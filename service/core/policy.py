@@ -127,13 +127,14 @@ class BudgetPolicy:
         if not state.insured:
             return None
         situation = self._situation(now_s, state, costs)
-        if delivery := upgrading.delivery(situation):
-            return delivery
         spare = upgrading.Spare(situation, utilisation=self.utilisation, arrival_reserve=self.arrival_reserve)
+        if delivery := spare.delivery():
+            return delivery
         if (found := spare.upgrade()) is None:
             return None
         job, variant = found
-        decision = self._decision(situation, job, variant, situation.fitting(job), Reason.UPGRADES)
+        reason = Reason.CASCADES if job.question.cascades else Reason.UPGRADES
+        decision = self._decision(situation, job, variant, situation.fitting(job), reason)
         return Start(state.idle_background[0], job, decision)
 
     def upgrade_wake_s(self, now_s: float, state: SystemState, costs: Costs) -> float | None:

@@ -8,7 +8,7 @@ thread-safe: one driver owns it.
 import bisect
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from service.core.actions import Action, Deliver, Reject, Start, Terminate
@@ -62,10 +62,19 @@ class SchedulerStatistics:
 class Scheduler:
     """Queue in deadline order, lanes, and background lanes, which are numbered after the others.
 
+    `confidences` are those that an evaluation found for the cheapest variant, until requests show others.
     Invariant: submitted = finished + rejected + cancelled + waiting + running + insured.
     """
 
-    def __init__(self, *, policy: Policy, latency: LatencyModel, lanes: int, background_lanes: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        policy: Policy,
+        latency: LatencyModel,
+        lanes: int,
+        background_lanes: int = 0,
+        confidences: Iterable[float] = (),
+    ) -> None:
         if lanes < 1:
             raise ValueError(f"at least one lane is needed, got {lanes}")
         self._policy = policy
@@ -73,7 +82,7 @@ class Scheduler:
         self._lanes = lanes
         self._waiting: list[Job] = []
         self._running: dict[int, Running] = {}
-        self._background = Background(lanes, background_lanes)
+        self._background = Background(lanes, background_lanes, confidences)
         self._arrivals, self._calm = _Window(ARRIVAL_WINDOW_S), _Window(CALM_WINDOW_S)
         self._wasted = _Window(WASTE_WINDOW_S)
         self._last_run_s = -math.inf
@@ -117,7 +126,7 @@ class Scheduler:
         if run is not None:
             self.latency.observe(run)
         if run is not None and not ended.abandoned and ended.job.question.insures:
-            self._background.keep(replace(ended.job, in_hand=ended.variant))
+            self._background.keep(replace(ended.job, in_hand=ended.variant, confidence=run.confidence))
         else:
             self._finished += not ended.abandoned
         return self._dispatch(now_s)
@@ -201,6 +210,8 @@ class Scheduler:
             self._wasted.per_s(now_s) / self._lanes,
             self._background.insured,
             self._background.upgrades(now_s),
+            self._calm.per_s(now_s),
+            self._background.confidences,
             self._background.lanes,
             self._background.idle,
         )

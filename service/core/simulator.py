@@ -19,6 +19,8 @@ from service.core.values import Decision, Job
 
 ServiceTime = Callable[[Job, Decision], tuple[float, float]]
 """Seconds a run takes in truth: (decode, inference)."""
+Confidence = Callable[[Job, Decision], float]
+"""How sure an answer is, in truth."""
 StopTime = Callable[[Job], float]
 """Seconds from a termination until the lane is free, in truth."""
 
@@ -48,14 +50,24 @@ class Outcome:
 
 
 def simulate(
-    scheduler: Scheduler, arrivals: Iterable[Arrival], service_time: ServiceTime, stop_time: StopTime = lambda _: 0.0
+    scheduler: Scheduler,
+    arrivals: Iterable[Arrival],
+    service_time: ServiceTime,
+    stop_time: StopTime = lambda _: 0.0,
+    confidence: Confidence = lambda *_: 0.0,
 ) -> list[Outcome]:
-    """Run a trace to its end and return the outcomes in the order they were reached. O(n log n) events."""
-    return _Simulation(scheduler, service_time, stop_time).run(arrivals)
+    """Run a trace to its end and return the outcomes in the order they were reached. O(n log n) events.
+
+    An answer that a cascade averaged counts as one of the better variant.
+    """
+    return _Simulation(scheduler, service_time, stop_time, confidence).run(arrivals)
 
 
 class _Simulation:
-    def __init__(self, scheduler: Scheduler, service_time: ServiceTime, stop_time: StopTime) -> None:
+    def __init__(
+        self, scheduler: Scheduler, service_time: ServiceTime, stop_time: StopTime, confidence: Confidence
+    ) -> None:
+        self._confidence = confidence
         self._scheduler = scheduler
         self._service_time = service_time
         self._stop_time = stop_time
@@ -129,7 +141,8 @@ class _Simulation:
     def _start(self, now_s: float, start: Start) -> None:
         job, variant = start.job, start.decision.variant
         decode_s, inference_s = self._service_time(job, start.decision)
-        end = _End(start, Observation(variant.name, job.image_format, job.decode_s, decode_s, inference_s))
+        sure = self._confidence(job, start.decision)
+        end = _End(start, Observation(variant.name, job.image_format, job.decode_s, decode_s, inference_s, sure))
         if start.lane < self._scheduler.lanes:
             self._end(now_s + decode_s + inference_s, end)
         else:

@@ -82,6 +82,10 @@ class SystemState:
     """Jobs with an answer in hand, in deadline order; some are being upgraded."""
     upgrades: tuple[Upgrade, ...] = ()
     """Those, on the background lanes."""
+    calm_arrivals_per_s: float = 0.0
+    """Over a longer time, peaks and lulls together. `arrivals_per_s` is what to be prepared for."""
+    confidences: tuple[float, ...] = ()
+    """Of the last first answers that a cascade asked for, ascending."""
     background_lanes: int = 0
     idle_background: tuple[int, ...] = ()
     """Background lanes that could start an upgrade now."""

@@ -1,4 +1,4 @@
-"""Policy P2: what becomes of an answer in hand. Pure, as all policies are.
+"""Policies P2 and P3: what becomes of an answer in hand. Pure, as all policies are.
 
 An insured request got its cheapest variant in its turn, as if every request had asked for the cheapest. What follows
 happens on background lanes, which take nothing from anybody: the foreground is the same to the moment, so whoever would
@@ -10,6 +10,8 @@ be answered in time without upgrades has an answer in hand in time, and it goes 
 - One more upgrade must leave those that run enough to finish.
 - An answer goes out when nothing better fits any more, when the run for a better one is expected to come too late, and
   at the latest `HAND_OVER_S` before the deadline.
+- A cascade (P3) upgrades an answer once, and only if it is among the least confident of the last ones: as large a share
+  of them as there is spare time for, at the mean rate of arrivals. The others go out at once.
 
 [ADR 9](../../docs/decisions/0009-background-lanes.md)
 """
@@ -20,9 +22,10 @@ from itertools import islice
 
 from service.core.actions import Deliver
 from service.core.catalogue import rank
+from service.core.confidence import threshold
 from service.core.situation import MOST_DEADLINES, SOONEST_S, Situation
 from service.core.state import Upgrade
-from service.core.values import Job, Variant
+from service.core.values import Job, Reason, Variant
 
 HAND_OVER_S = 0.005
 """An answer in hand goes out so long before it would have to: the p99 of how late an event loop's timer rings on a busy
@@ -30,23 +33,14 @@ machine. Nothing that could still come in that time is worth a missed deadline."
 
 
 def better(situation: Situation, job: Job) -> tuple[Variant, ...]:
-    """What is more accurate than the answer in hand and fits what is left, most accurate first."""
+    """What is more accurate than the answer in hand and fits what is left, most accurate first.
+
+    Nothing once a cascade was upgraded: what comes then is the average of two.
+    """
+    if job.question.cascades and job.confidence == 1.0:
+        return ()
     known, left_s = 0.0 if job.in_hand is None else rank(job.in_hand), _left_s(situation, job)
     return tuple(v for v in situation.eligible(job) if rank(v) > known and situation.tail_s(job, v) <= left_s)
-
-
-def delivery(situation: Situation) -> Deliver | None:
-    """The first job whose answer in hand is its last."""
-    upgrades = {run.job.id: run for run in situation.state.upgrades}
-    ready = (job for job in _insured(situation) if _is_last(situation, job, upgrades.get(job.id)))
-    return next(map(Deliver, ready), None)
-
-
-def _is_last(situation: Situation, job: Job, run: Upgrade | None) -> bool:
-    if run is None:
-        return not situation.state.background_lanes or not better(situation, job)
-    left_s = _left_s(situation, job)
-    return left_s <= SOONEST_S or run.remaining_s > left_s
 
 
 def deliveries_s(situation: Situation) -> Iterator[float]:
@@ -68,6 +62,35 @@ class Spare:
         self._situation = situation
         self._lanes = state.lanes * utilisation
         self._arrivals_per_s = arrival_reserve * state.arrivals_per_s
+
+    def delivery(self) -> Deliver | None:
+        """The first job whose answer in hand is its last."""
+        upgrades = {run.job.id: run for run in self._situation.state.upgrades}
+        for job in _insured(self._situation):
+            if self._is_last(job, upgrades.get(job.id)):
+                return Deliver(job)
+            if job.id not in upgrades and self._is_confident(job):
+                return Deliver(job, Reason.CONFIDENT)
+        return None
+
+    def _is_last(self, job: Job, run: Upgrade | None) -> bool:
+        if run is None:
+            return not self._situation.state.background_lanes or not better(self._situation, job)
+        left_s = _left_s(self._situation, job)
+        return left_s <= SOONEST_S or run.remaining_s > left_s
+
+    def _is_confident(self, job: Job) -> bool:
+        """Whether others need an upgrade more: of all requests, that share can be upgraded at the price of this one.
+
+        Nothing is reserved here: a share that turns out too large costs an upgrade that does not finish.
+        """
+        if not job.question.cascades:
+            return False
+        state, situation = self._situation.state, self._situation
+        price_s = situation.expected_s(job, self._best(job) or better(situation, job)[-1])
+        spare = max(self._lanes - state.calm_arrivals_per_s * situation.least_s(job), 0.0)
+        wanted = state.calm_arrivals_per_s * price_s
+        return job.confidence > threshold(state.confidences, spare / wanted if wanted else 1.0)
 
     def upgrade(self) -> tuple[Job, Variant] | None:
         """What to start on an idle background lane."""
@@ -91,8 +114,11 @@ class Spare:
     def _share_s(self, job: Job, runs: int) -> float:
         """What one of `runs` upgrades gets until the job's answer has to go."""
         left_s = _left_s(self._situation, job)
-        per_s = self._lanes - self._arrivals_per_s * self._situation.least_s(job)
-        return min(left_s, (per_s * left_s - self._due_s) / runs)
+        return min(left_s, (self._per_s(job) * left_s - self._due_s) / runs)
+
+    def _per_s(self, job: Job) -> float:
+        """Lane time a second that arrivals leave over."""
+        return self._lanes - self._arrivals_per_s * self._situation.least_s(job)
 
     @cached_property
     def _due_s(self) -> float:

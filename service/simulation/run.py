@@ -32,6 +32,8 @@ class World:
     lanes: int
     arrivals_s: Floats
     budgets_s: Floats
+    confidences: Floats
+    """How sure the first answer to each request is. Only their order matters to a policy, so they are uniform."""
 
     @property
     def variants(self) -> tuple[Variant, ...]:
@@ -96,7 +98,7 @@ def make_world(
     `load`: None leaves a recorded trace as it is. `mix`: None takes the budgets of the trace, or the default mix where
     it has none. Raises `SimulationError`.
     """
-    arriving, budgeting, serving = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(3))
+    arriving, budgeting, serving, judging = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(4))
     if not catalogue.routed():
         raise SimulationError("no variant has a known accuracy, so a budget can choose none; try --route-untrained")
     times = source.draw(trace.requests, serving)
@@ -107,7 +109,7 @@ def make_world(
     budgets_s = trace.budgets_s if mix is None else None
     if budgets_s is None:
         budgets_s = traces.budgets_s(mix or traces.mix(traces.DEFAULT_MIX), trace.requests, budgeting)
-    return World(catalogue, source, times, lanes, arrivals_s, budgets_s)
+    return World(catalogue, source, times, lanes, arrivals_s, budgets_s, judging.random(trace.requests))
 
 
 def _question(at_s: float, budget_s: float, spends: PolicyName) -> Question:
@@ -127,7 +129,10 @@ def play(policy: Policy, world: World, spends: PolicyName = PolicyName.K1) -> Pl
         busy = scheduler.busy(decision.decided_at_s) if world.times.depends_on_load else 1
         return decode_s, world.times.inference_s(job.id, decision.variant.name, busy)
 
-    outcomes = simulate(scheduler, world.arrivals(spends), service_time, lambda _: stop_s)
+    def confidence(job: Job, _: Decision) -> float:
+        return float(world.confidences[job.id])
+
+    outcomes = simulate(scheduler, world.arrivals(spends), service_time, lambda _: stop_s, confidence)
     terminated = scheduler.statistics(world.arrivals_s[-1]).terminated
     return Played(outcomes, terminated, scheduler.wasted_s, scheduler.events_s)
 

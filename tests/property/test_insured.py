@@ -69,18 +69,23 @@ def played(subject: Watched, trace: list[Request], spends: PolicyName) -> list[O
     def took(asked: Job, decision: Decision) -> tuple[float, float]:
         return 0.0, TIMES_S[decision.variant.name] * trace[asked.id].stretch
 
-    return simulate(subject, arrivals, took, lambda _: STOP_S)
+    return simulate(subject, arrivals, took, lambda _: STOP_S, lambda asked, _: asked.id % 7 / 7)
 
 
 @settings(max_examples=200, deadline=None)
-@given(trace=TRACES, lanes=st.integers(1, 3), background_lanes=st.integers(0, 3))
+@given(
+    trace=TRACES,
+    lanes=st.integers(1, 3),
+    background_lanes=st.integers(0, 3),
+    spends=st.sampled_from([PolicyName.P2, PolicyName.P3]),
+)
 def test_first_answers_and_refusals_come_as_if_all_were_served_by_the_cheapest(
-    trace: list[Request], lanes: int, background_lanes: int
+    trace: list[Request], lanes: int, background_lanes: int, spends: PolicyName
 ) -> None:
     """To the moment, whatever is upgraded; so nobody who would be answered in time is late."""
     insured = Watched(BudgetPolicy(CATALOGUE), lanes, background_lanes)
     static = Watched(create("static:b0", CATALOGUE), lanes, 0)
-    outcomes = played(insured, trace, PolicyName.P2)
+    outcomes = played(insured, trace, spends)
     expected = played(static, trace, PolicyName.K1)
     assert insured.first_s == static.first_s
     assert _refused(outcomes) == _refused(expected)

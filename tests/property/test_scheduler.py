@@ -13,7 +13,7 @@ LANES = 2
 BACKGROUND_LANES = 2
 BUDGETS_S = st.one_of(st.floats(0.02, 0.06), st.floats(0.3, 2.0), st.floats(0.001, 2.0))
 NAMES = st.sampled_from([None, None, None, None, "b0", "b4"])
-POLICIES = st.sampled_from([PolicyName.K1, PolicyName.K1, PolicyName.P2])
+POLICIES = st.sampled_from([PolicyName.K1, PolicyName.K1, PolicyName.P2, PolicyName.P3])
 
 
 class SchedulerMachine(RuleBasedStateMachine):
@@ -111,17 +111,22 @@ class SchedulerMachine(RuleBasedStateMachine):
         self._take(self.subject.submit(self.now_s, asked))
 
     @precondition(lambda self: self.busy)
-    @rule(draw=st.data(), stretch=st.floats(0.5, 3.0), fails=st.sampled_from([False, False, False, True]))
-    def finish(self, draw: st.DataObject, stretch: float, fails: bool) -> None:
+    @rule(
+        draw=st.data(),
+        stretch=st.floats(0.5, 3.0),
+        fails=st.sampled_from([False, False, False, True]),
+        sure=st.floats(0, 1),
+    )
+    def finish(self, draw: st.DataObject, stretch: float, fails: bool, sure: float) -> None:
         """A run ends by itself, faster or slower than expected, asked to stop or not; it may fail."""
-        self._end(draw.draw(st.sampled_from(sorted(self.busy))), stretch, fails=fails)
+        self._end(draw.draw(st.sampled_from(sorted(self.busy))), stretch, fails=fails, sure=sure)
 
-    def _end(self, lane: int, stretch: float, *, fails: bool) -> None:
+    def _end(self, lane: int, stretch: float, *, fails: bool, sure: float = 0.5) -> None:
         start, wanted = self._free(lane)
         name = start.decision.variant.name
         seconds = TIMES_S[name] * stretch
         self.now_s = max(self.now_s, start.decision.decided_at_s + seconds)
-        run = None if fails else Observation(name, "JPEG", 0.0, 0.0, seconds)
+        run = None if fails else Observation(name, "JPEG", 0.0, 0.0, seconds, sure)
         if wanted and lane < LANES:
             kept = not fails and start.job.question.insures
             self.insured |= {start.job.id} if kept else set()

@@ -12,8 +12,8 @@ from service.core.scheduler import Scheduler
 from service.core.sharing import SharedTime
 from service.core.simulator import Arrival, simulate
 from service.core.upgrading import HAND_OVER_S
-from service.core.values import Decision, Job, Mode, PolicyName, Variant
-from service.pipeline.lanes import Done, LaneRun, Lanes, Served
+from service.core.values import Decision, Job, Mode, PolicyName, Reason, Variant
+from service.pipeline.lanes import Done, LaneRun, Lanes, Logits, Served
 from service.pipeline.stop import Terminated
 from tests.builders import FAMILY, TIMES_S, job, scheduler, variant
 
@@ -29,6 +29,11 @@ def _seconds(variant: Variant, body: bytes) -> float:
     return TIMES_S[variant.name] * (draw.choice((5.0, *[draw.uniform(0.8, 1.3)] * 9)) if body else 1.0)
 
 
+def _sure(body: bytes) -> float:
+    """How sure the cheapest is of an image."""
+    return random.Random(b"sure" + body).choice((0.25, 0.5, 0.75))
+
+
 class TimedLane:
     """A lane whose runs take the time of `_seconds` in the loop's time, and stop within `STOP_S`."""
 
@@ -42,7 +47,7 @@ class TimedLane:
         seconds = _seconds(variant, body)
         self._done = done
         self._cores.take(1)
-        result = self._error or LaneRun(np.zeros(2, np.float32), loop.time(), 0.0, seconds)
+        result = self._error or LaneRun(np.full(2, _sure(body), np.float32), loop.time(), 0.0, seconds)
         self._end = loop.call_later(seconds, self._ended, result)
 
     def _ended(self, result: LaneRun | BaseException) -> None:
@@ -141,7 +146,12 @@ def _shell(
     threads = [TimedLane(cores, error) for _ in range(lanes)]
     threads += [BackgroundLane(cores, upgrade_error) for _ in range(lanes)]
     rule = scheduler(lanes, background_lanes=lanes, stop_s=stop_s)
-    return Lanes(rule, [*threads], asyncio.get_running_loop().time)
+    return Lanes(rule, [*threads], asyncio.get_running_loop().time, _judge)
+
+
+def _judge(_: Variant, logits: Logits) -> float:
+    """A lane writes `_sure` into its logits."""
+    return float(logits[0])
 
 
 def _trace(seed: int, lanes: int, requests: int = 300) -> list[Arrival]:
@@ -151,7 +161,7 @@ def _trace(seed: int, lanes: int, requests: int = 300) -> list[Arrival]:
         at_s += draw.expovariate(15.0 * lanes)
         mode = draw.choice([Mode.BEST_EFFORT, Mode.BEST_EFFORT, Mode.STRICT])
         asked = draw.choice([None] * 8 + ["b2"])
-        spent = draw.choice([PolicyName.K1, PolicyName.K1, PolicyName.P2])
+        spent = draw.choice([PolicyName.K1, PolicyName.K1, PolicyName.P2, PolicyName.P3])
         budget_s = draw.choice([0.04, 0.1, 0.2, 0.4])
         arrivals.append(Arrival(at_s, job(number, budget_s, at_s=at_s, mode=mode, variant=asked, policy=spent)))
     return arrivals
@@ -181,7 +191,7 @@ def _simulated(subject: Scheduler, arrivals: list[Arrival]) -> Seen:
     def times(one: Job, decision: Decision) -> tuple[float, float]:
         return 0.0, _seconds(decision.variant, _body(one))
 
-    outcomes = simulate(subject, arrivals, times, lambda _: STOP_S)
+    outcomes = simulate(subject, arrivals, times, lambda _: STOP_S, lambda one, _: _sure(_body(one)))
     return {o.job.id: (o.decision.variant.name if o.decision else _kind(o.error), o.finished_s) for o in outcomes}
 
 
@@ -214,7 +224,7 @@ async def test_shell_and_simulator_agree_on_every_request(lanes: int, stop_s: fl
     # The virtual clock ticks in microseconds.
     assert [seen[n][1] for n in expected] == pytest.approx([end_s for _, end_s in expected.values()], abs=1e-4)
     assert shell._scheduler.statistics(now_s).terminated == subject.statistics(now_s).terminated
-    assert (subject.statistics(now_s).terminated > 3) == (stop_s is not None)
+    assert (subject.statistics(now_s).terminated > 2) == (stop_s is not None)
 
 
 async def test_a_cancelled_request_leaves_the_queue() -> None:
@@ -314,6 +324,28 @@ async def test_a_client_may_leave_while_a_better_answer_is_tried() -> None:
     served = await second
     assert served.decision.variant.name == "b4"
     assert served.run.started_s == pytest.approx(0.042, abs=1e-4)
+
+
+async def test_a_cascade_hands_on_both_answers() -> None:
+    """The first, and the one that it is to be averaged with."""
+    served = await _shell(1).run(job(1, 1.0, policy=PolicyName.P3), b"")
+    assert (served.decision.variant.name, served.decision.reason) == ("b4", Reason.CASCADES)
+    assert served.earlier is not None
+    assert (served.earlier.decision.variant, served.earlier.earlier) == (B0, None)
+    insured = await _shell(1).run(job(1, 1.0, policy=PolicyName.P2), b"")
+    assert (insured.decision.variant.name, insured.earlier) == ("b4", None)
+
+
+async def test_an_answer_that_is_sure_enough_says_so() -> None:
+    """After many of which few can be upgraded, the surest is not."""
+    shell, told = _shell(1), list[Served]()
+    bodies = [_body(job(number)) for number in range(300)]
+    for number, body in enumerate([*(one for one in bodies if _sure(one) < 0.75)][:150]):
+        await shell.run(job(number, 0.05, at_s=asyncio.get_running_loop().time(), policy=PolicyName.P3), body)
+    surest = next(one for one in bodies if _sure(one) > 0.5)
+    asked = job(99, 1.0, at_s=asyncio.get_running_loop().time(), policy=PolicyName.P3)
+    served = await shell.run(asked, surest, told.append)
+    assert (served.decision.variant, served.decision.reason, told) == (B0, Reason.CONFIDENT, [])
 
 
 async def test_a_failed_upgrade_is_told_of_and_fails_nobody(caplog: pytest.LogCaptureFixture) -> None:
