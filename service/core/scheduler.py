@@ -7,7 +7,6 @@ thread-safe: one driver owns it.
 
 import bisect
 import math
-from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -19,6 +18,7 @@ from service.core.policy import Policy
 from service.core.situation import SOONEST_S
 from service.core.state import Costs, Running, SystemState
 from service.core.values import Deadline, Job, Question
+from service.core.window import Window
 
 FORGET_S = 5.0
 """When a request would be refused and nothing has run for so long, predictions go back to calibration. Otherwise one
@@ -83,8 +83,8 @@ class Scheduler:
         self._waiting: list[Job] = []
         self._running: dict[int, Running] = {}
         self._background = Background(lanes, background_lanes, confidences)
-        self._arrivals, self._calm = _Window(ARRIVAL_WINDOW_S), _Window(CALM_WINDOW_S)
-        self._wasted = _Window(WASTE_WINDOW_S)
+        self._arrivals, self._calm = Window(ARRIVAL_WINDOW_S), Window(CALM_WINDOW_S)
+        self._wasted = Window(WASTE_WINDOW_S)
         self._last_run_s = -math.inf
         self._look_again_s = math.inf
         """When those who wait have to be looked at again, though nothing happened."""
@@ -291,22 +291,3 @@ class Scheduler:
 
 def _idle(state: SystemState) -> SystemState:
     return SystemState((), (), state.lanes, state.arrivals_per_s)
-
-
-class _Window:
-    """A sum over the last `length_s` seconds."""
-
-    def __init__(self, length_s: float) -> None:
-        self._length_s = length_s
-        self._amounts: deque[tuple[float, float]] = deque()
-        self._sum = 0.0
-
-    def add(self, now_s: float, amount: float) -> None:
-        self._amounts.append((now_s, amount))
-        self._sum += amount
-
-    def per_s(self, now_s: float) -> float:
-        """The sum over the length of the window."""
-        while self._amounts and self._amounts[0][0] <= now_s - self._length_s:
-            self._sum -= self._amounts.popleft()[1]
-        return max(self._sum, 0.0) / self._length_s
