@@ -68,7 +68,11 @@ class Accuracy(_Frozen):
     """Expected calibration error of the probabilities as served: by how much they differ from the share of answers
     that are right, on average (15 bins; Guo et al., arXiv 1706.04599)."""
     temperature: float | None = Field(default=None, gt=0)
-    """Dividing the logits by this would make the probabilities most likely on these images. The service does not."""
+    """Dividing the logits by this would make the probabilities most likely on these images. The service does so only
+    where it judges how sure an answer is, and where it averages answers (policy P3)."""
+    confidences: tuple[_Share, ...] | None = None
+    """Quantiles, from the least to the largest in equal steps, of the probability of the most probable class at that
+    temperature."""
 
     @model_validator(mode="after")
     def _source_matches_figures(self) -> Self:

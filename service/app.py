@@ -21,6 +21,7 @@ from service.core.events import Fanout, LifecycleChanged, Observer
 from service.core.latency import Calibration, LatencyModel
 from service.core.policy import BudgetPolicy
 from service.core.scheduler import Scheduler
+from service.core.values import Variant
 from service.dataplane import Dataplane
 from service.edges.grpc.server import GrpcServer
 from service.edges.http.app import Limits, Scrape, create_http_app
@@ -29,7 +30,9 @@ from service.edges.questions import Defaults
 from service.pipeline.cpus import usable_cores
 from service.pipeline.executor import Executor
 from service.pipeline.lanes import Lanes, ThreadLane
-from service.pipeline.session import SessionOptions
+from service.pipeline.priority import can_yield, yield_to_all
+from service.pipeline.response import Logits, confidence
+from service.pipeline.session import ExecutionProvider, SessionOptions
 from service.settings import LogFormat, Settings
 from service.startup import Announce, Loaded, StartupError, check_port, load, measure, steps, writable
 from service.telemetry import logs
@@ -85,6 +88,15 @@ def layout(settings: Settings) -> tuple[SessionOptions, int]:
     """How runs are made, and how many at a time."""
     options = SessionOptions(settings.lanes.provider, settings.lanes.threads)
     return options, settings.lanes.count or max(usable_cores() // settings.lanes.threads, 1)
+
+
+def background_lanes(settings: Settings) -> int:
+    """How many upgrades are run at a time in time that nobody else needs: none where runs leave their lane's thread,
+    and with it the thread's priority, or where threads have no such priority."""
+    options, lanes = layout(settings)
+    wanted = lanes if settings.lanes.background is None else min(settings.lanes.background, lanes)
+    stays = options.provider is ExecutionProvider.CPU and options.threads == 1
+    return wanted if wanted and stays and can_yield() else 0
 
 
 def prepare(settings: Settings, observer: Observer, announce: Announce = lambda _: None) -> Prepared:
@@ -145,12 +157,27 @@ async def _serve(settings: Settings, prepared: Prepared, observer: Observer, met
 def compose(settings: Settings, prepared: Prepared, observer: Observer, clock: Clock) -> tuple[Dataplane, Lanes]:
     """Queue, lanes and dataplane over warm sessions. Call it inside the event loop that is to own them."""
     latency = LatencyModel(prepared.calibration, miss_rate=settings.routing.miss_rate)
-    scheduler = Scheduler(policy=prepared.policy, latency=latency, lanes=prepared.lanes)
+    behind = background_lanes(settings)
+    entries = prepared.loaded.entries
+    cheapest = entries[prepared.policy.catalogue.front(latency)[-1].name].manifest
+    scheduler = Scheduler(
+        policy=prepared.policy,
+        latency=latency,
+        lanes=prepared.lanes,
+        background_lanes=behind,
+        confidences=cheapest.accuracy.confidences or (),
+    )
     execute = Executor(prepared.loaded.runners, clock)
     loop = asyncio.get_running_loop()
-    lanes = Lanes(scheduler, [ThreadLane(n, execute, loop) for n in range(prepared.lanes)], clock)
+    threads = [ThreadLane(n, execute, loop) for n in range(prepared.lanes)]
+    threads += [ThreadLane(prepared.lanes + n, execute, loop, yield_to_all) for n in range(behind)]
+
+    def judge(variant: Variant, logits: Logits) -> float:
+        return confidence(logits, entries[variant.name].temperature)
+
+    lanes = Lanes(scheduler, [*threads], clock, judge)
     dataplane = Dataplane(
-        entries=prepared.loaded.entries,
+        entries=entries,
         refused=prepared.loaded.refused,
         catalogue=prepared.policy.catalogue,
         scheduler=scheduler,
@@ -214,7 +241,8 @@ def _scrape(metrics: Metrics) -> Scrape:
 def _where(settings: Settings, http_port: int, grpc_port: int, dataplane: Dataplane) -> str:
     http, grpc = (f"[{host}]" if ":" in host else host for host in (settings.http.host, settings.grpc.host))
     health = dataplane.health()
+    statistics = health.statistics
     return (
         f"http://{http}:{http_port} and grpc://{grpc}:{grpc_port}, {health.variants} variants "
-        f"({len(health.refused)} refused), {health.statistics.lanes} lanes"
+        f"({len(health.refused)} refused), {statistics.lanes} lanes and {statistics.background_lanes} background lanes"
     )

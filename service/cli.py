@@ -37,7 +37,8 @@ PolicyOption = Annotated[
     str | None,
     typer.Option(
         "--policy",
-        help="`k1` spends the budget on one run, `p2` on the cheapest variant first, then on better ones.",
+        help="`k1` spends the budget on one run, `p2` on the cheapest variant first, then on better ones, `p3` on "
+        "better ones only for the least confident answers.",
     ),
 ]
 

@@ -6,7 +6,7 @@ once, under one name.
 
 import asyncio
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from service.core.catalogue import Catalogue
@@ -24,6 +24,11 @@ REFERENCE_IMAGE = ImageHeader(format="JPEG", width_px=500, height_px=400, size_b
 """What plans and tables are computed for: a photo of 0.2 megapixels."""
 
 UNTRAINED_WARNING = "variant {name} has untrained (seeded) weights: its predictions mean nothing"
+
+TEMPERATURE_WARNING = (
+    "variant {name} has no fitted temperature: it may be less sure, or surer, than it says; "
+    "`effserve evaluate --write` fits one"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +149,19 @@ class Dataplane:
         decode_s = self._scheduler.latency.expected_decode_s(header)
         return Job(next(self._job_ids), question, decode_s, header.format)
 
+    def _members(self, request: ClassifyRequest, served: Served) -> list[Served]:
+        """The answers that are averaged, first run first: of a cascade, those of the same classes as the last."""
+        entries = self._entries
+        labels = entries[served.decision.variant.name].labels
+        earlier = served.earlier if request.question.cascades else None
+        fits = earlier is not None and entries[earlier.decision.variant.name].labels == labels
+        return [earlier, served] if earlier is not None and fits else [served]
+
     def _answer(
         self, request: ClassifyRequest, header: ImageHeader, received_s: float, served: Served, *, final: bool
     ) -> Answer:
-        variant = served.decision.variant
-        predictions = self._predictions(request, variant, served)
+        members = self._members(request, served)
+        predictions = self._predictions(request, members)
         ended_s = self._clock()
         timing = _timing(request.question.deadline.started_s, received_s, served, ended_s)
         return Answer(
@@ -159,12 +172,26 @@ class Dataplane:
             image=header,
             budget_s=request.question.deadline.budget_s,
             budget_met=ended_s <= request.question.deadline.at_s,
-            warnings=() if variant.trained else (UNTRAINED_WARNING.format(name=variant.name),),
+            warnings=tuple(self._warnings(request, members)),
             final=final,
+            members=tuple(member.decision.variant.name for member in members),
         )
 
-    def _predictions(self, request: ClassifyRequest, variant: Variant, served: Served) -> tuple[Prediction, ...]:
-        return response.top_k(served.run.logits, request.top_k, self._entries[variant.name].labels)
+    def _predictions(self, request: ClassifyRequest, members: Sequence[Served]) -> tuple[Prediction, ...]:
+        """Of a cascade, the mean of the probabilities at each one's temperature; of others, as the network has them."""
+        entries = [self._entries[member.decision.variant.name] for member in members]
+        if not request.question.cascades:
+            return response.top_k(members[-1].run.logits, request.top_k, entries[-1].labels)
+        fitted = ((member.run.logits, entry.temperature) for member, entry in zip(members, entries, strict=True))
+        return response.top_k(response.averaged(fitted), request.top_k, entries[-1].labels)
+
+    def _warnings(self, request: ClassifyRequest, members: Sequence[Served]) -> Iterator[str]:
+        for member in members:
+            variant = member.decision.variant
+            if not variant.trained:
+                yield UNTRAINED_WARNING.format(name=variant.name)
+            if request.question.cascades and self._entries[variant.name].manifest.accuracy.temperature is None:
+                yield TEMPERATURE_WARNING.format(name=variant.name)
 
     def _row(self, variant: Variant, front: set[str]) -> VariantRow:
         latency = self._scheduler.latency

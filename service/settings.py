@@ -115,7 +115,7 @@ class Routing(_Group):
     policy: PolicyName = Field(
         PolicyName.K1,
         description="What a request gets that names none: `k1` spends the budget on one run, `p2` answers by the "
-        "cheapest variant first and upgrades while there is time.",
+        "cheapest variant first and upgrades in spare time, `p3` upgrades only the least confident answers.",
     )
     route_untrained: bool = Field(
         False,
@@ -153,6 +153,14 @@ class Lanes(_Group):
         ge=1,
         le=1024,
         description="Intra-op threads of one run. 1 gives the highest throughput; all cores the lowest latency.",
+    )
+    background: int | None = Field(
+        None,
+        ge=0,
+        le=1024,
+        description="Upgrades of policies `p2` and `p3` at the same time, on threads that the kernel runs only when a "
+        "core would idle. None, and at most: as many as lanes. There are none unless `lanes.provider` is `cpu` and "
+        "`lanes.threads` 1, nor where the kernel has no such threads; the cheapest variant's answer is then the last.",
     )
     provider: ExecutionProvider = Field(
         ExecutionProvider.CPU, description="ONNX Runtime execution provider; others than `cpu` need their build of it."

@@ -94,8 +94,13 @@ def latency(times_s: Mapping[str, float] = TIMES_S, *, ratios: int = 200, stop_s
 
 
 def scheduler(
-    lanes: int = 1, variants: tuple[Variant, ...] = FAMILY, *, stop_s: float | None = None, **options: object
+    lanes: int = 1,
+    variants: tuple[Variant, ...] = FAMILY,
+    *,
+    background_lanes: int = 0,
+    stop_s: float | None = None,
+    **options: object,
 ) -> Scheduler:
     """A scheduler with the default policy, which `options` go to, and exact expectations."""
     rule = policy(variants, **options)  # type: ignore[arg-type]
-    return Scheduler(policy=rule, latency=latency(stop_s=stop_s), lanes=lanes)
+    return Scheduler(policy=rule, latency=latency(stop_s=stop_s), lanes=lanes, background_lanes=background_lanes)

@@ -96,6 +96,7 @@ def _replay(run: Run, sent: Sequence[Sent], known: Known, chance: np.random.Gene
         lanes=known.lanes,
         arrivals_s=np.array([one.at_s + one.lag_s for one in sent]),
         budgets_s=np.array([one.budget_s for one in sent]),
+        confidences=chance.random(len(sent)),
         overheads=None if source.overheads is None else source.overheads(len(sent), chance),
         question=run.question,
     )

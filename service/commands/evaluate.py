@@ -163,7 +163,11 @@ def _show(made: Report, wanted: Wanted) -> None:
 
 def _show_tables(made: Report, *, per_class: bool) -> None:
     out.print(report.headline(made), style="bold", markup=False, highlight=False)
-    tables = [report.variants_table(made), report.agreement_table(made.agreement, out.width)]
+    tables = [
+        report.variants_table(made),
+        report.agreement_table(made.agreement, out.width),
+        report.cascades_table(made),
+    ]
     if per_class:
         tables.append(report.per_class_table(made))
     for table in tables:

@@ -68,7 +68,8 @@ def compare(asked: Asked) -> Report:
     with progress(len(names) + 1, "simulating") as steps:
         for name in names:
             steps.begin(name)
-            scores.append(score(name, play(_policy(name, world, parameters), world), world))
+            played = play(_policy(name, world, parameters), world, baselines.spends(name))
+            scores.append(score(name, played, world))
         steps.begin("bound")
         made = make_report(world, scores, trace=Path(asked.trace).name, seed=asked.seed)
         steps.end()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from service.core.errors import EffserveError
-from service.core.values import Decision, Job
+from service.core.values import Decision, Job, Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,11 @@ class Terminate:
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Answer `job` with what it has in hand: nothing better will come in time."""
+    """Answer `job` with what it has in hand: nothing better will come in time, or is needed."""
 
     job: Job
+    reason: Reason | None = None
+    """Why it is that answer, where that is not what was said when it was begun."""
 
 
 Action = Start | Reject | Terminate | Deliver

@@ -74,6 +74,8 @@ class Observation:
     expected_decode_s: float
     decode_s: float
     inference_s: float
+    confidence: float = 0.0
+    """How sure the answer is, from 0 to 1; 0 where nobody asks."""
 
     @property
     def seconds(self) -> float:

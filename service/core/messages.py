@@ -44,6 +44,8 @@ class Answer:
     """Sentences a client must not miss, for example that the weights are untrained."""
     final: bool = True
     """False when a better answer may follow."""
+    members: tuple[str, ...] = ()
+    """The variants whose probabilities were averaged, cheapest first."""
 
 
 @dataclass(frozen=True, slots=True)

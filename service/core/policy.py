@@ -20,6 +20,9 @@ Step 5 is what makes step 3 right: the allowance takes lanes for preemptible, an
 choice, that loses most. Where runs cannot be terminated, step 3 counts lanes as blocked until their run ends and allows
 no upgrades while somebody late waits; nor does it while too much of the lanes' time went into terminated runs.
 
+An insured request (P2) gets its cheapest variant first, in its turn among all others; what becomes of the answer in
+hand, in time that is left over, stands in `upgrading`.
+
 Under overload, jobs that cannot make their deadline any more run behind those that can; strict ones are refused at
 once, others when they have waited `PATIENCE_S` beyond their deadline, and new ones at the door while too much work
 waits. [ADR 8](../../docs/decisions/0008-terminating-upgrades.md)
@@ -28,14 +31,16 @@ waits. [ADR 8](../../docs/decisions/0008-terminating-upgrades.md)
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
-from service.core.actions import Action, Deliver, Reject, Start, Terminate
-from service.core.catalogue import Catalogue, rank
+from service.core import explanation, upgrading
+from service.core.actions import Action, Reject, Start, Terminate
+from service.core.catalogue import Catalogue
 from service.core.errors import EffserveError, ErrorKind
-from service.core.situation import MOST_DEADLINES, Situation
+from service.core.situation import MOST_DEADLINES, SOONEST_S, Situation
 from service.core.state import Costs, Running, SystemState
-from service.core.values import Candidate, Decision, Job, Mode, Question, Reason, Variant, Verdict
+from service.core.values import Decision, Job, Mode, Reason, Variant
 
 PATIENCE_S = 1.0
 """How long after its deadline a late request may still be answered. Its client wants the answer (best effort)."""
@@ -44,22 +49,28 @@ MOST_WASTED = 0.1
 ROOM = 1.25
 """A job counts as missing when less than this many times its expected time would be left to it."""
 
-SOONEST_S = 1e-4
-"""Looking again sooner than this is no use, nor is a lane that is free sooner by no more than this."""
-
 
 class Policy(Protocol):
-    """Decides; does nothing itself."""
+    """Decides; does nothing itself.
+
+    Two questions, because the answer to the first must not depend on when the second is asked.
+    """
 
     @property
     def catalogue(self) -> Catalogue:
         """What is served."""
 
     def next_action(self, now_s: float, state: SystemState, costs: Costs) -> Action | None:
-        """What to do now, or None when there is nothing to do. Asked again after each action."""
+        """What to do for those who wait, or None when there is nothing to do. Asked again after each action."""
 
     def wake_s(self, now_s: float, state: SystemState, costs: Costs) -> float | None:
-        """When to be asked again at the latest, though nothing happened; None when only events matter."""
+        """When to be asked that again at the latest, though nothing happened; None when only events matter."""
+
+    def next_upgrade(self, now_s: float, state: SystemState, costs: Costs) -> Action | None:
+        """What to do for those with an answer in hand, likewise: a `Deliver`, or a `Start` on a background lane."""
+
+    def upgrade_wake_s(self, now_s: float, state: SystemState, costs: Costs) -> float | None:
+        """When to be asked that again at the latest."""
 
     def decide(self, now_s: float, job: Job, state: SystemState, costs: Costs) -> Decision:
         """The variant `job` would get if a lane were free for it now."""
@@ -93,15 +104,9 @@ class BudgetPolicy:
     def next_action(self, now_s: float, state: SystemState, costs: Costs) -> Action | None:
         """Refuse who is hopeless; start the most urgent one of the others, or make room for it where it must be. Who is
         long overdue is answered by a lane that has nothing better to do, and refused when there is none."""
-        if not state.waiting and not state.insured and not any(run.job.in_hand for run in state.running):
+        if not state.waiting:
             return None
         situation = self._situation(now_s, state, costs)
-        if job := self._deliverable(situation):
-            return Deliver(job)
-        return self._serve(situation) if state.waiting else self._upgrade(situation)
-
-    def _serve(self, situation: Situation) -> Action | None:
-        state = situation.state
         if hopeless := situation.hopeless():
             return Reject(hopeless, situation.infeasible(hopeless))
         if state.idle_lanes:
@@ -113,9 +118,30 @@ class BudgetPolicy:
 
     def wake_s(self, now_s: float, state: SystemState, costs: Costs) -> float | None:
         """The moment from which on a waiting job needs a lane: whatever was expected of the runs, look again then."""
+        if not state.waiting:
+            return None
+        return _soonest_s(now_s, self._latest_starts(self._situation(now_s, state, costs)))
+
+    def next_upgrade(self, now_s: float, state: SystemState, costs: Costs) -> Action | None:
+        """Deliver what nothing better will come for; else use the spare time."""
+        if not state.insured:
+            return None
         situation = self._situation(now_s, state, costs)
-        moments = [*self._latest_starts(situation), *self._deliveries(situation)]
-        return min((now_s + left_s for left_s in moments if left_s > SOONEST_S), default=None)
+        spare = upgrading.Spare(situation, utilisation=self.utilisation, arrival_reserve=self.arrival_reserve)
+        if delivery := spare.delivery():
+            return delivery
+        if (found := spare.upgrade()) is None:
+            return None
+        job, variant = found
+        reason = Reason.CASCADES if job.question.cascades else Reason.UPGRADES
+        decision = self._decision(situation, job, variant, situation.fitting(job), reason)
+        return Start(state.idle_background[0], job, decision)
+
+    def upgrade_wake_s(self, now_s: float, state: SystemState, costs: Costs) -> float | None:
+        """The moment at which an answer in hand has to go."""
+        if not state.insured:
+            return None
+        return _soonest_s(now_s, upgrading.deliveries_s(self._situation(now_s, state, costs)))
 
     def decide(self, now_s: float, job: Job, state: SystemState, costs: Costs) -> Decision:
         """The rule; with a verdict for each variant when the question asks for it."""
@@ -147,8 +173,6 @@ class BudgetPolicy:
         cheapest = situation.cheapest(job)
         if not fitting or fitting[0] == cheapest or len(situation.state.waiting) > MOST_DEADLINES:
             return cheapest
-        if job.question.insures:
-            return cheapest
         return self._affordable(situation, job, fitting) or cheapest
 
     def _affordable(self, situation: Situation, job: Job, fitting: tuple[Variant, ...]) -> Variant | None:
@@ -160,37 +184,12 @@ class BudgetPolicy:
             return None
         return next((v for v in fitting if self._blocks_nobody(situation, job, v)), None)
 
-    def _upgrade(self, situation: Situation) -> Start | None:
-        """Nobody waits: use idle lanes for something better than what is in hand, earliest deadline first."""
-        if not situation.state.idle_lanes:
-            return None
-        for job in situation.state.insured:
-            if variant := self._affordable(situation, job, situation.better(job)):
-                decision = self._decision(situation, job, variant, situation.fitting(job), Reason.UPGRADES)
-                return Start(situation.state.idle_lanes[0], job, decision)
-        return None
-
-    def _deliverable(self, situation: Situation) -> Job | None:
-        """A job with an answer in hand that nothing better will come for."""
-        insured = (job for job in situation.state.insured if not situation.better(job))
-        running = (run.job for run in situation.state.running if run.job.in_hand is not None and not run.abandoned)
-        return next(insured, None) or next((job for job in running if situation.left_s(job) <= SOONEST_S), None)
-
     def _latest_starts(self, situation: Situation) -> Iterator[float]:
         """Seconds until each who waits needs a lane."""
         stop_s = situation.stop_s
         if stop_s is not None and any(map(situation.makes_room, situation.state.running)):
-            for job in situation.timely():
+            for job in islice(situation.timely(), MOST_DEADLINES):
                 yield situation.left_s(job) - ROOM * situation.least_s(job) - stop_s
-
-    def _deliveries(self, situation: Situation) -> Iterator[float]:
-        """Seconds until each answer in hand has to go: when nothing better fits any more, or a better one runs on."""
-        for job in situation.state.insured:
-            for variant in situation.better(job)[-1:]:
-                yield situation.left_s(job) - situation.tail_s(job, variant) + 2 * SOONEST_S
-        for run in situation.state.running:
-            if run.job.in_hand is not None and not run.abandoned:
-                yield situation.left_s(run.job)
 
     def _start(self, situation: Situation) -> Action:
         job = situation.head()
@@ -207,7 +206,7 @@ class BudgetPolicy:
         if situation.stop_s is None:
             return None
         free_s = situation.free_lanes_s()
-        for job, _ in zip(situation.timely(), range(MOST_DEADLINES), strict=False):
+        for job in islice(situation.timely(), MOST_DEADLINES):
             least_s, left_s = situation.least_s(job), situation.left_s(job)
             sooner = free_s[0] > situation.stop_s + SOONEST_S
             if sooner and free_s[0] + ROOM * least_s > left_s >= situation.stop_s + least_s:
@@ -224,8 +223,6 @@ class BudgetPolicy:
     def _may_yield(self, situation: Situation, run: Running, stop_s: float) -> bool:
         if not situation.makes_room(run):
             return False
-        if run.job.in_hand is not None:
-            return True
         again_s = situation.tail_s(run.job, situation.cheapest(run.job))
         worth_s = stop_s + situation.least_s(run.job) / 2
         return situation.left_s(run.job) > 2 * again_s + stop_s and run.remaining_s(situation.now_s) > worth_s
@@ -244,8 +241,8 @@ class BudgetPolicy:
 
     def _decide(self, situation: Situation, job: Job) -> Decision:
         fitting = situation.fitting(job)
-        chosen = self.choose(situation, job, fitting)
-        return self._decision(situation, job, chosen, fitting, _reason(job.question, fitting, chosen))
+        chosen = situation.cheapest(job) if job.question.insures else self.choose(situation, job, fitting)
+        return self._decision(situation, job, chosen, fitting, explanation.reason(job.question, fitting, chosen))
 
     def _decision(
         self, situation: Situation, job: Job, chosen: Variant, fitting: tuple[Variant, ...], reason: Reason
@@ -259,7 +256,7 @@ class BudgetPolicy:
             tail_s=situation.tail_s(job, chosen),
             fits=chosen in fitting,
             terminated=job.terminated,
-            candidates=_candidates(situation, job, fitting, chosen) if job.question.explain else (),
+            candidates=explanation.candidates(situation, job, fitting, chosen) if job.question.explain else (),
         )
 
     def _full(self, situation: Situation, detail: str) -> EffserveError:
@@ -269,50 +266,6 @@ class BudgetPolicy:
         return EffserveError(ErrorKind.QUEUE_FULL, detail, facts, retry_after_s=max(backlog_s - limit_s, 0.1))
 
 
-def _candidates(situation: Situation, job: Job, fitting: tuple[Variant, ...], chosen: Variant) -> tuple[Candidate, ...]:
-    return tuple(_candidate(situation, variant, job, fitting, chosen) for variant in situation.catalogue.variants)
-
-
-def _candidate(
-    situation: Situation, variant: Variant, job: Job, fitting: tuple[Variant, ...], chosen: Variant
-) -> Candidate:
-    return Candidate(
-        variant=variant,
-        expected_s=situation.expected_s(job, variant),
-        tail_s=situation.tail_s(job, variant),
-        verdict=Verdict.CHOSEN if variant == chosen else _verdict(situation, variant, job, fitting, chosen),
-    )
-
-
-def _verdict(
-    situation: Situation, variant: Variant, job: Job, fitting: tuple[Variant, ...], chosen: Variant
-) -> Verdict:
-    """Why this variant was not chosen."""
-    question = job.question
-    if question.variant is not None:
-        return Verdict.NOT_ASKED_FOR
-    if variant.rank_top1 is None:
-        return Verdict.UNKNOWN_ACCURACY
-    if not variant.trained and not situation.catalogue.route_untrained:
-        return Verdict.UNTRAINED
-    if question.min_top1 is not None:
-        return Verdict.BELOW_MIN_ACCURACY if variant.rank_top1 < question.min_top1 else Verdict.COSTLIER
-    if variant not in situation.front:
-        return Verdict.DOMINATED
-    if variant not in situation.eligible(job):
-        return Verdict.TERMINATED
-    if variant not in fitting:
-        return Verdict.TOO_SLOW
-    return Verdict.WOULD_STARVE_WAITING if variant.rank_top1 > rank(chosen) else Verdict.LESS_ACCURATE
-
-
-def _reason(question: Question, fitting: tuple[Variant, ...], chosen: Variant) -> Reason:
-    if question.variant is not None:
-        return Reason.NAMED_BY_REQUEST
-    if question.min_top1 is not None:
-        return Reason.CHEAPEST_AT_MIN_ACCURACY
-    if not fitting:
-        return Reason.CHEAPEST_NONE_FITS
-    if question.insures:
-        return Reason.INSURES
-    return Reason.MOST_ACCURATE_THAT_FITS if chosen == fitting[0] else Reason.PROTECTS_WAITING
+def _soonest_s(now_s: float, lefts_s: Iterator[float]) -> float | None:
+    """The first of some moments, given as seconds from now, that is not now."""
+    return min((now_s + left_s for left_s in lefts_s if left_s > SOONEST_S), default=None)

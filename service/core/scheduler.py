@@ -7,15 +7,18 @@ thread-safe: one driver owns it.
 
 import bisect
 import math
-from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from service.core.actions import Action, Deliver, Reject, Start, Terminate
+from service.core.background import Background, urgency
 from service.core.latency import LatencyModel, Observation
 from service.core.messages import Plan
 from service.core.policy import Policy
+from service.core.situation import SOONEST_S
 from service.core.state import Costs, Running, SystemState
 from service.core.values import Deadline, Job, Question
+from service.core.window import Window
 
 FORGET_S = 5.0
 """When a request would be refused and nothing has run for so long, predictions go back to calibration. Otherwise one
@@ -35,11 +38,14 @@ class SchedulerStatistics:
 
     waiting: int
     insured: int
-    """Jobs with an answer in hand that wait for a better one."""
+    """Jobs with an answer in hand."""
+    upgrading: int
+    """Those of them for which a better one is tried, on a background lane."""
     running: int
     busy: int
-    """Lanes at work, some perhaps for nobody any more."""
+    """Lanes at work, some perhaps for nobody any more. Background lanes are not among them."""
     lanes: int
+    background_lanes: int
     backlog_s: float
     """Predicted work per lane."""
     arrivals_per_s: float
@@ -54,25 +60,43 @@ class SchedulerStatistics:
 
 
 class Scheduler:
-    """Queue in deadline order and lanes. Invariant: submitted = finished + rejected + cancelled + waiting +
-    insured + running."""
+    """Queue in deadline order, lanes, and background lanes, which are numbered after the others.
 
-    def __init__(self, *, policy: Policy, latency: LatencyModel, lanes: int) -> None:
+    `confidences` are those that an evaluation found for the cheapest variant, until requests show others.
+    Invariant: submitted = finished + rejected + cancelled + waiting + running + insured.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: Policy,
+        latency: LatencyModel,
+        lanes: int,
+        background_lanes: int = 0,
+        confidences: Iterable[float] = (),
+    ) -> None:
         if lanes < 1:
             raise ValueError(f"at least one lane is needed, got {lanes}")
         self._policy = policy
         self.latency = latency
         self._lanes = lanes
         self._waiting: list[Job] = []
-        self._insured: list[Job] = []
         self._running: dict[int, Running] = {}
-        self._arrivals, self._calm = _Window(ARRIVAL_WINDOW_S), _Window(CALM_WINDOW_S)
-        self._wasted = _Window(WASTE_WINDOW_S)
+        self._background = Background(lanes, background_lanes, confidences)
+        self._arrivals, self._calm = Window(ARRIVAL_WINDOW_S), Window(CALM_WINDOW_S)
+        self._wasted = Window(WASTE_WINDOW_S)
         self._last_run_s = -math.inf
+        self._look_again_s = math.inf
+        """When those who wait have to be looked at again, though nothing happened."""
         self._submitted = self._finished = self._rejected = self._cancelled = self._terminated = 0
 
     def __repr__(self) -> str:
         return f"<Scheduler waiting={len(self._waiting)} running={len(self._running)}/{self._lanes}>"
+
+    @property
+    def lanes(self) -> int:
+        """Those of the foreground."""
+        return self._lanes
 
     def submit(self, now_s: float, job: Job) -> list[Action]:
         """Take in a job, or reject it; start what can start. Raises `EffserveError` when nothing is eligible for it."""
@@ -87,7 +111,7 @@ class Scheduler:
         if error is not None:
             self._rejected += 1
             return [Reject(job, error)]
-        bisect.insort(self._waiting, job, key=_urgency)
+        bisect.insort(self._waiting, job, key=urgency)
         return self._dispatch(now_s)
 
     def finish(self, now_s: float, lane: int, run: Observation | None) -> list[Action]:
@@ -95,59 +119,74 @@ class Scheduler:
 
         The answer is kept in hand until a `Deliver` when the job's policy insures; otherwise it is final.
         """
+        if lane in self._background:
+            return [*self._finish_upgrade(now_s, lane, answered=run is not None), *self._dispatch_upgrades(now_s)]
         ended = self._running.pop(lane)
         self._last_run_s = now_s
         if run is not None:
             self.latency.observe(run, busy=ended.busy, tail_s=ended.tail_end_s - ended.started_s)
-        return [*self._settle(ended, answered=run is not None), *self._dispatch(now_s)]
+        if run is not None and not ended.abandoned and ended.job.question.insures:
+            self._background.keep(replace(ended.job, in_hand=ended.variant, confidence=run.confidence))
+        else:
+            self._finished += not ended.abandoned
+        return self._dispatch(now_s)
 
-    def _settle(self, ended: Running, *, answered: bool) -> list[Action]:
-        """What becomes of a job whose run ended."""
-        job = ended.job
-        if ended.abandoned:
+    def _finish_upgrade(self, now_s: float, lane: int, *, answered: bool) -> list[Action]:
+        """How long it took is nothing to learn from: its thread waited for others, as long as they liked."""
+        ended = self._background.end(now_s, lane)
+        if ended is None:
             return []
-        if answered and job.question.insures:
-            self._insure(replace(job, in_hand=ended.variant))
+        job, variant = ended
+        if answered:
+            self._background.better(job, variant)
             return []
-        self._finished += 1
-        return [] if job.in_hand is None else [Deliver(job)]
+        return [Deliver(job), *self._deliver(job)]
 
     def terminated(self, now_s: float, lane: int) -> list[Action]:
-        """The run on `lane` has stopped, as a `Terminate` asked for: its job waits again, for the cheapest variant, or
-        with the answer it has in hand."""
+        """The run on `lane` has stopped, as a `Terminate` asked for: its job waits again, for the cheapest variant."""
+        if lane in self._background:
+            self._background.end(now_s, lane)
+            return self._dispatch_upgrades(now_s)
         ended = self._running.pop(lane)
         if not ended.abandoned:
             self._terminated += 1
             self._wasted.add(now_s, now_s - ended.started_s)
-            if ended.job.in_hand is None:
-                bisect.insort(self._waiting, replace(ended.job, terminated=ended.variant), key=_urgency)
-            else:
-                self._insure(ended.job)
+            bisect.insort(self._waiting, replace(ended.job, terminated=ended.variant), key=urgency)
         return self._dispatch(now_s)
 
     def tick(self, now_s: float) -> list[Action]:
         """Nothing happened until `wake_s`: that may be news, too."""
-        return self._dispatch(now_s)
+        return self._dispatch(now_s) if now_s >= self._look_again_s - SOONEST_S else self._dispatch_upgrades(now_s)
 
     def wake_s(self, now_s: float) -> float | None:
         """When to call `tick` unless something happens before."""
-        if not self._waiting and not self._insured and not any(run.job.in_hand for run in self._running.values()):
+        if not self._waiting and not self._background.insured:
             return None
-        return self._policy.wake_s(now_s, self.state(now_s), self._costs())
+        state, costs = self.state(now_s), self._costs()
+        foreground_s = self._policy.wake_s(now_s, state, costs)
+        background_s = self._policy.upgrade_wake_s(now_s, state, costs)
+        self._look_again_s = math.inf if foreground_s is None else foreground_s
+        return min((moment for moment in (foreground_s, background_s) if moment is not None), default=None)
 
     def cancel(self, now_s: float, job_id: int) -> list[Action]:
         """The client of a job has gone: one that waits is forgotten, one that runs is terminated where that works."""
-        for jobs in (self._waiting, self._insured):
-            for position, job in enumerate(jobs):
-                if job.id == job_id:
-                    del jobs[position]
-                    self._cancelled += 1
-                    return []
+        actions = self._leave(now_s, job_id)
+        if actions is None:
+            return []
+        self._cancelled += 1
+        return actions
+
+    def _leave(self, now_s: float, job_id: int) -> list[Action] | None:
+        """What to do for a job that goes from wherever it is; None when it is nowhere."""
+        for position, job in enumerate(self._waiting):
+            if job.id == job_id:
+                del self._waiting[position]
+                return []
         for lane, run in self._running.items():
             if run.job.id == job_id and not run.abandoned:
-                self._cancelled += 1
                 return self._abandon(now_s, lane)
-        return []
+        stopped = self._background.release(job_id)
+        return None if stopped is None else [*stopped]
 
     def plan(self, now_s: float, question: Question, decode_s: float) -> Plan:
         """What a request would get if it came now and its turn came as expected. Changes nothing."""
@@ -169,7 +208,12 @@ class Scheduler:
             self._lanes,
             max(self._arrivals.per_s(now_s), self._calm.per_s(now_s)),
             self._wasted.per_s(now_s) / self._lanes,
-            tuple(self._insured),
+            self._background.insured,
+            self._background.upgrades(now_s),
+            self._calm.per_s(now_s),
+            self._background.confidences,
+            self._background.lanes,
+            self._background.idle,
         )
 
     def statistics(self, now_s: float) -> SchedulerStatistics:
@@ -177,10 +221,12 @@ class Scheduler:
         state = self.state(now_s)
         return SchedulerStatistics(
             waiting=len(self._waiting),
-            insured=len(self._insured),
+            insured=len(state.insured),
+            upgrading=len(state.upgrades),
             running=sum(not run.abandoned for run in self._running.values()),
             busy=len(self._running),
             lanes=self._lanes,
+            background_lanes=state.background_lanes,
             backlog_s=self._policy.backlog_s(now_s, state, self._costs()),
             arrivals_per_s=self._arrivals.per_s(now_s),
             submitted=self._submitted,
@@ -192,8 +238,18 @@ class Scheduler:
         )
 
     def _dispatch(self, now_s: float) -> list[Action]:
+        """After what may matter to those who wait."""
+        actions = self._decide(now_s, self._policy.next_action)
+        self._background.occupy(now_s, len(self._running))
+        return actions + self._dispatch_upgrades(now_s)
+
+    def _dispatch_upgrades(self, now_s: float) -> list[Action]:
+        """After what matters only to those with an answer in hand: nobody else notices."""
+        return self._decide(now_s, self._policy.next_upgrade)
+
+    def _decide(self, now_s: float, ask: Callable[[float, SystemState, Costs], Action | None]) -> list[Action]:
         actions: list[Action] = []
-        while action := self._policy.next_action(now_s, self.state(now_s), self._costs()):
+        while action := ask(now_s, self.state(now_s), self._costs()):
             actions.append(action)
             actions += self._apply(now_s, action)
         return actions
@@ -204,15 +260,17 @@ class Scheduler:
 
     def _busy(self, coming: int = 0) -> int:
         """Lanes at work once everybody has one who wants one now."""
-        wanted = len(self._running) + len(self._waiting) + len(self._insured) + coming
+        wanted = len(self._running) + len(self._waiting) + coming
         return min(max(wanted, 1), self._lanes)
 
     def _apply(self, now_s: float, action: Action) -> list[Action]:
         """Change the books; what else has to be done."""
         match action:
+            case Start(lane) if lane in self._background:
+                self._background.start(now_s, action)
             case Start(lane, job, decision):
                 busy = self._busy()
-                (self._waiting if job.in_hand is None else self._insured).remove(job)
+                self._waiting.remove(job)
                 ends_s, tail_s = now_s + decision.expected_s, now_s + decision.tail_s
                 self._running[lane] = Running(lane, job, decision.variant, now_s, ends_s, tail_s, busy=busy)
             case Reject(job):
@@ -221,19 +279,13 @@ class Scheduler:
             case Terminate():
                 self._terminate(now_s, action)
             case _:
-                return self._deliver(now_s, action.job)
+                return self._deliver(action.job)
         return []
 
-    def _deliver(self, now_s: float, job: Job) -> list[Action]:
+    def _deliver(self, job: Job) -> list[Action]:
         """What a job has in hand is its answer; a run for a better one is nobody's any more."""
         self._finished += 1
-        if job in self._insured:
-            self._insured.remove(job)
-            return []
-        return self._abandon(now_s, next(lane for lane, run in self._running.items() if run.job == job))
-
-    def _insure(self, job: Job) -> None:
-        bisect.insort(self._insured, job, key=_urgency)
+        return [*(self._background.release(job.id) or ())]
 
     def _abandon(self, now_s: float, lane: int) -> list[Action]:
         """Nobody waits for what runs on `lane` any more."""
@@ -247,29 +299,5 @@ class Scheduler:
         return action
 
 
-def _urgency(job: Job) -> tuple[float, int]:
-    """Earliest deadline first; equal deadlines in order of arrival."""
-    return job.question.deadline.at_s, job.id
-
-
 def _idle(state: SystemState) -> SystemState:
     return SystemState((), (), state.lanes, state.arrivals_per_s)
-
-
-class _Window:
-    """A sum over the last `length_s` seconds."""
-
-    def __init__(self, length_s: float) -> None:
-        self._length_s = length_s
-        self._amounts: deque[tuple[float, float]] = deque()
-        self._sum = 0.0
-
-    def add(self, now_s: float, amount: float) -> None:
-        self._amounts.append((now_s, amount))
-        self._sum += amount
-
-    def per_s(self, now_s: float) -> float:
-        """The sum over the length of the window."""
-        while self._amounts and self._amounts[0][0] <= now_s - self._length_s:
-            self._sum -= self._amounts.popleft()[1]
-        return max(self._sum, 0.0) / self._length_s

@@ -6,14 +6,17 @@ Nothing here decides; the rules in `policy` and in the baselines ask these quest
 import heapq
 import math
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
-from service.core.catalogue import Catalogue, rank
+from service.core.catalogue import Catalogue
 from service.core.errors import EffserveError, ErrorKind
 from service.core.state import Costs, Running, SystemState, free_lanes_s, wait_s
 from service.core.values import Deadline, Job, Mode, Variant
 
 MOST_DEADLINES = 64
 """Waiting jobs that a look-ahead counts. With more, the machine is overloaded, and the cheapest variant answers."""
+SOONEST_S = 1e-4
+"""Looking again sooner than this is no use, nor is a lane that is free sooner by no more than this."""
 
 
 class Situation:
@@ -60,11 +63,6 @@ class Situation:
         left_s = self.left_s(job)
         return tuple(v for v in self.eligible(job) if self.tail_s(job, v) <= left_s)
 
-    def better(self, job: Job) -> tuple[Variant, ...]:
-        """What is more accurate than the answer in hand and still fits, most accurate first."""
-        known = 0.0 if job.in_hand is None else rank(job.in_hand)
-        return tuple(v for v in self.fitting(job) if rank(v) > known)
-
     def is_late(self, job: Job) -> bool:
         """Whether the job is expected to miss its deadline even if it started now at its cheapest."""
         return self.least_s(job) > self.left_s(job)
@@ -90,13 +88,17 @@ class Situation:
         return next((job for job in self.state.waiting if -self.left_s(job) > patience_s), None)
 
     def is_upgrade(self, run: Running) -> bool:
-        """Whether a cheaper variant has answered or could have."""
-        return run.job.in_hand is not None or run.variant != self.cheapest(run.job)
+        """Whether a cheaper variant could have answered."""
+        return run.variant != self.cheapest(run.job)
+
+    def work_s(self) -> float:
+        """Predicted work of the lanes: what runs, and what waits at its cheapest."""
+        running_s = sum(run.remaining_s(self.now_s) for run in self.state.running)
+        return running_s + sum(map(self.least_s, self.state.waiting))
 
     def backlog_s(self) -> float:
-        """Predicted work per lane: what runs, and what waits at its cheapest."""
-        running_s = sum(run.remaining_s(self.now_s) for run in self.state.running)
-        return (running_s + sum(map(self.least_s, self.state.waiting))) / self.state.lanes
+        """The same for each lane."""
+        return self.work_s() / self.state.lanes
 
     def needed_s(self, job: Job, budget_s: float) -> float:
         """What a budget of `budget_s` would have to be: with a later deadline more jobs go first."""
@@ -172,15 +174,14 @@ class Situation:
 
     def _others(self, job: Job) -> list[Job]:
         """Who else waits and can still make it, at most as many as a look-ahead counts."""
-        return [other for other, _ in zip(self.timely(), range(MOST_DEADLINES + 1), strict=False) if other.id != job.id]
+        return [other for other in islice(self.timely(), MOST_DEADLINES + 1) if other.id != job.id]
 
     def _due(self, job: Job) -> Iterator[tuple[float, float]]:
         """(seconds until it is due, seconds of work) of those who wait, and of the running upgrades."""
         for other in self._others(job):
             yield self.left_s(other), self.least_s(other)
         for run in self._upgrades():
-            if run.job.in_hand is None:
-                yield self.left_s(run.job), run.remaining_s(self.now_s)
+            yield self.left_s(run.job), run.remaining_s(self.now_s)
 
     def _blocked_s(self) -> float:
         """Work of the runs that will not make room: due at once."""

@@ -29,7 +29,7 @@ OVERRUN = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """One job on a lane."""
+    """One job on a lane of the foreground."""
 
     lane: int
     job: Job
@@ -59,6 +59,17 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
+class Upgrade:
+    """One job on a background lane: an answer is in hand, and a better one is tried in time nobody else needs."""
+
+    lane: int
+    job: Job
+    variant: Variant
+    remaining_s: float
+    """Expected lane time that it still needs, 0 when it is late; how long that takes depends on who else is at work."""
+
+
+@dataclass(frozen=True, slots=True)
 class SystemState:
     """A snapshot of queue and lanes."""
 
@@ -70,7 +81,16 @@ class SystemState:
     wasted_share: float = 0.0
     """Share of the lanes' recent time that went into runs which were then terminated."""
     insured: tuple[Job, ...] = ()
-    """Jobs with an answer in hand that wait for a better one, in deadline order."""
+    """Jobs with an answer in hand, in deadline order; some are being upgraded."""
+    upgrades: tuple[Upgrade, ...] = ()
+    """Those, on the background lanes."""
+    calm_arrivals_per_s: float = 0.0
+    """Over a longer time, peaks and lulls together. `arrivals_per_s` is what to be prepared for."""
+    confidences: tuple[float, ...] = ()
+    """Of the last first answers that a cascade asked for, ascending."""
+    background_lanes: int = 0
+    idle_background: tuple[int, ...] = ()
+    """Background lanes that could start an upgrade now."""
 
     @property
     def idle_lanes(self) -> tuple[int, ...]:

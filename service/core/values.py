@@ -43,7 +43,9 @@ class PolicyName(StrEnum):
     K1 = "k1"
     """One run, of the best variant that the budget buys."""
     P2 = "p2"
-    """Insured: the cheapest variant first, whose answer is kept; then something better, as long as there is time."""
+    """Insured: the cheapest variant first, whose answer is kept; then something better, in time nobody else needs."""
+    P3 = "p3"
+    """Cascade: as P2, but the least confident answers alone are upgraded, once, and both variants answer together."""
 
     @property
     def insures(self) -> bool:
@@ -112,6 +114,11 @@ class Question:
         """Whether an answer is kept in hand while a better one is tried: never where only one variant will do."""
         return self.policy.insures and self.variant is None and self.min_top1 is None
 
+    @property
+    def cascades(self) -> bool:
+        """Whether the answer kept is bettered only if it is among the least confident, and then averaged with that."""
+        return self.policy is PolicyName.P3 and self.insures
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -127,6 +134,8 @@ class Job:
     """What ran when the job had to make room for a more urgent one. It happens once; the cheapest variant runs next."""
     in_hand: Variant | None = None
     """What has answered already; the answer is kept while something better is tried (`Question.insures`)."""
+    confidence: float = 0.0
+    """How sure that answer is; 1 once it is a better one."""
 
 
 class Verdict(StrEnum):
@@ -139,6 +148,10 @@ class Verdict(StrEnum):
     """It fits, but requests that wait or are expected would then miss their deadlines."""
     TERMINATED = "terminated"
     """A run of this request was terminated for a more urgent one; only the cheapest is left to it."""
+    MAY_FOLLOW = "may_follow"
+    """It fits, and may be tried once the cheapest has answered."""
+    LITTLE_SPARE_TIME = "little_spare_time"
+    """It fits, but the time that others leave over is expected to be too short."""
     LESS_ACCURATE = "less_accurate"
     """It fits, and a more accurate variant fits too."""
     DOMINATED = "dominated"
@@ -165,6 +178,10 @@ class Reason(StrEnum):
     """The cheapest answers first, for certain; upgrades may follow."""
     UPGRADES = "upgrades"
     """An answer was in hand, and there was time for a better one."""
+    CASCADES = "cascades"
+    """The answer in hand was among the least confident; a better variant was run, and their answers were averaged."""
+    CONFIDENT = "confident"
+    """The cheapest is sure enough: what time there is for upgrades goes to others."""
     CHEAPEST_NONE_FITS = "cheapest_none_fits"
     """Best effort: nothing fits, so the cheapest answers as soon as it can."""
 

@@ -11,6 +11,9 @@ _SENTENCES = {
     "would fit this budget, but not theirs",
     Reason.INSURES: "{name} is the cheapest and answers first; something better may follow",
     Reason.UPGRADES: "{name} is more accurate than the answer in hand and fits the {left:.1f} ms left",
+    Reason.CASCADES: "the first answer was among the least confident; {name} is more accurate, fits the {left:.1f} ms "
+    "left, and was averaged with it",
+    Reason.CONFIDENT: "{name} is the cheapest and sure enough; what time there is for better ones goes to others",
     Reason.CHEAPEST_NONE_FITS: "no variant fits the {left:.1f} ms left; {name} is the cheapest",
 }
 

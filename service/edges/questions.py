@@ -46,7 +46,8 @@ class PlanParameters(BaseModel):
     policy: PolicyName | None = Field(
         None,
         description="How the budget is spent: `k1` on one run of the best variant it buys, `p2` on the cheapest first, "
-        "whose answer is kept, and then on something better while there is time.",
+        "whose answer is kept, and then on something better in time that nobody else needs, `p3` likewise, but only "
+        "where the first answer is among the least confident, and then both answer together.",
     )
 
 
@@ -99,7 +100,7 @@ def insured(asked: P) -> P:
     """The same by a policy that answers early. Raises `EffserveError(INVALID_PARAMETER)` when another one is named."""
     policy = asked.policy or PolicyName.P2
     if not policy.insures:
-        detail = f"policy: {policy} gives one answer; here it can only be p2, which holds when none is named"
+        detail = f"policy: {policy} gives one answer; here it is p2 or p3, and p2 when none is named"
         raise EffserveError(ErrorKind.INVALID_PARAMETER, detail, {"parameter": "policy"})
     return asked.model_copy(update={"policy": policy})
 

@@ -61,6 +61,13 @@ def confidences(logits: Logits, temperature: float = 1.0) -> Floats:
     )
 
 
+def probabilities(logits: Logits, temperature: float) -> Floats:
+    """[images, classes], logits divided by `temperature`."""
+    exponentials = np.exp(_shifted(logits) / temperature)
+    shares: Floats = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return shares
+
+
 def calibration_error(confident: Floats, right: npt.NDArray[np.bool_]) -> float:
     """Expected calibration error: Σ over bins of (images in it ÷ images) · |share right − mean confidence|.
 

@@ -14,6 +14,7 @@ from service.pipeline.store import StoredVariant
 
 DIGITS = 6
 """One image of a million."""
+CONFIDENCE_DIGITS = 4
 
 
 def record(report: Report, entries: Sequence[StoredVariant]) -> tuple[Recorded, ...]:
@@ -48,6 +49,7 @@ def accuracy(result: VariantResult, dataset: str) -> Accuracy:
         top5_interval=None if result.top5 is None else _interval(result.top5),
         ece=round(result.ece, DIGITS),
         temperature=round(result.temperature, DIGITS),
+        confidences=tuple(round(value, CONFIDENCE_DIGITS) for value in result.confidences),
     )
 
 

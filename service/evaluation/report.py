@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from service.evaluation.cascades import Step
 from service.evaluation.plan import shortened
 from service.evaluation.results import Agreement, ClassResult, Report, Share, VariantResult
 
@@ -60,6 +61,22 @@ def agreement_table(agreement: Agreement, width: int) -> Table | None:
     ]
     padded = [cells + [""] * (len(names) - len(cells)) for cells in rows]
     return Table("same answer %", [("", "left"), *((head, "right") for head in heads[:-1])], padded)
+
+
+def cascades_table(report: Report) -> Table | None:
+    """One row for each pair, a column for each share of upgrades; None where there is no pair."""
+    if not report.cascades:
+        return None
+    heads = [f"{step.share * 100:.0f} %" for step in report.cascades[0].steps]
+    columns = [("cascade", "left"), *((head, "right") for head in heads), ("alone", "right")]
+    rows = [
+        [f"{one.first} → {one.second}", *map(_step, one.steps), _percent(one.second_alone)] for one in report.cascades
+    ]
+    return Table("top-1 % (below confidence) of cascades, by share upgraded", columns, rows)
+
+
+def _step(step: Step) -> str:
+    return _percent(step.top1) + ("" if step.threshold is None else f" ({step.threshold:.2f})")
 
 
 def per_class_table(report: Report) -> Table:

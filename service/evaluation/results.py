@@ -11,6 +11,7 @@ import numpy as np
 from model_store.manifest import WeightsKind
 from service.core.messages import RefusedVariant
 from service.evaluation import measures
+from service.evaluation.cascades import Cascade, cascades
 from service.evaluation.classes import identity
 from service.evaluation.measures import Floats, Indices
 from service.evaluation.plan import Plan, Subject
@@ -18,6 +19,9 @@ from service.evaluation.run import Runs, Sheet
 
 TOP = 5
 """The other accuracy that everybody gives. Of so few classes it would always be 1, and is not given."""
+
+QUANTILES = 51
+"""Every second percent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,8 @@ class VariantResult:
     temperature: float
     """Minimises the negative log-likelihood on these images."""
     ece_at_temperature: float
+    confidences: tuple[float, ...]
+    """Quantiles of the probability of the most probable class at that temperature, from the least to the largest."""
     decode_ms: Spread
     inference_ms: Spread
     latency_ms: float
@@ -133,6 +139,8 @@ class Report:
     variants: tuple[VariantResult, ...]
     """Quickest first."""
     agreement: Agreement
+    cascades: tuple[Cascade, ...]
+    """The quickest variant followed by each that is more accurate."""
     unreadable: tuple[Unreadable, ...]
     unclassed: tuple[str, ...]
     """Images beside the class folders."""
@@ -156,6 +164,7 @@ def make_report(plan: Plan, runs: Runs, *, dataset: str, limit: int | None, thre
         runtime=runtime,
         variants=_variants(subjects, sheets, plan.images.classes),
         agreement=_agreement(subjects, sheets),
+        cascades=tuple(cascades(subjects, sheets)),
         unreadable=tuple(Unreadable(name, reason) for name, reason in runs.unreadable.items()),
         unclassed=plan.images.unclassed,
         not_evaluated=plan.refused + _broken(plan, runs),
@@ -191,6 +200,7 @@ def _variant(subject: Subject, sheet: Sheet, folders: Sequence[str], group: int)
     manifest = subject.entry.manifest
     ranks = measures.ranks(sheet.logits, sheet.labels)
     temperature = measures.fit_temperature(sheet.logits, sheet.labels)
+    sure = measures.confidences(sheet.logits, temperature)
     per_class = _per_class(subject, sheet.labels, ranks)
     return VariantResult(
         name=manifest.name,
@@ -205,7 +215,8 @@ def _variant(subject: Subject, sheet: Sheet, folders: Sequence[str], group: int)
         nll=measures.negative_log_likelihood(sheet.logits, sheet.labels),
         ece=measures.calibration_error(measures.confidences(sheet.logits), ranks < 1),
         temperature=temperature,
-        ece_at_temperature=measures.calibration_error(measures.confidences(sheet.logits, temperature), ranks < 1),
+        ece_at_temperature=measures.calibration_error(sure, ranks < 1),
+        confidences=tuple(np.quantile(sure, np.linspace(0, 1, QUANTILES)).tolist()),
         decode_ms=_spread(sheet.decode_s),
         inference_ms=_spread(sheet.inference_s),
         latency_ms=_latency_ms(sheet),

@@ -19,7 +19,7 @@ from service.core.actions import Action, Deliver, Reject, Start, Terminate
 from service.core.errors import EffserveError
 from service.core.latency import Observation
 from service.core.scheduler import Scheduler
-from service.core.values import Decision, Job, Variant
+from service.core.values import Decision, Job, Reason, Variant
 from service.pipeline.stop import Stop, Terminated
 
 Logits = npt.NDArray[np.float32]
@@ -46,12 +46,16 @@ class Served:
     """When the scheduler gave the job to its lane: the end of its wait in the queue."""
     hold_s: float = 0.0
     """Seconds it was kept in hand while something better was tried, in vain."""
+    earlier: "Served | None" = None
+    """The answer that it is to be averaged with."""
 
 
 Execute = Callable[[bytes, Variant, Stop], LaneRun]
 """Decode the image and run the variant on it. Called on a lane's thread; raises `EffserveError` or `Terminated`."""
 OnAnswer = Callable[[Served], None]
 """Takes an answer that may be followed by a better one. Called on the event loop."""
+Judge = Callable[[Variant, Logits], float]
+"""How sure an answer is, from 0 to 1. Called on the event loop."""
 Done = Callable[[LaneRun | BaseException], None]
 """Takes a lane's result. Called on the event loop."""
 
@@ -70,9 +74,16 @@ class Lane(Protocol):
 
 
 class ThreadLane:
-    """A lane on its own thread."""
+    """A lane on its own thread; `prepare` is called there first."""
 
-    def __init__(self, number: int, execute: Execute, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        number: int,
+        execute: Execute,
+        loop: asyncio.AbstractEventLoop,
+        prepare: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._prepare = prepare
         self._execute = execute
         self._loop = loop
         self._tasks: queue.SimpleQueue[tuple[bytes, Variant, Done, Stop] | None] = queue.SimpleQueue()
@@ -95,6 +106,7 @@ class ThreadLane:
         self._thread.join()
 
     def _work(self) -> None:
+        self._prepare()
         while task := self._tasks.get():
             body, variant, done, stop = task
             self._loop.call_soon_threadsafe(done, self._run(body, variant, stop))
@@ -108,10 +120,16 @@ class ThreadLane:
 
 
 class Lanes:
-    """Takes jobs in, performs the scheduler's actions, hands results back. Belongs to one event loop."""
+    """Takes jobs in, performs the scheduler's actions, hands results back. Belongs to one event loop.
 
-    def __init__(self, scheduler: Scheduler, lanes: list[Lane], clock: Callable[[], float]) -> None:
+    `lanes` are in the scheduler's order: those of the foreground, then those of the background.
+    """
+
+    def __init__(
+        self, scheduler: Scheduler, lanes: list[Lane], clock: Callable[[], float], judge: Judge = lambda *_: 0.0
+    ) -> None:
         self._scheduler = scheduler
+        self._judge = judge
         self._lanes = lanes
         self._clock = clock
         self._pending: dict[int, _Pending] = {}
@@ -153,7 +171,7 @@ class Lanes:
                 case Terminate(lane):
                     self._lanes[lane].terminate()
                 case Deliver(job):
-                    self._deliver(self._pending[job.id])
+                    self._deliver(self._pending[job.id], action.reason)
         self._set_alarm()
 
     def _set_alarm(self) -> None:
@@ -173,11 +191,12 @@ class Lanes:
         if not future.done():
             future.set_exception(error)
 
-    def _deliver(self, pending: "_Pending") -> None:
+    def _deliver(self, pending: "_Pending", reason: Reason | None) -> None:
         served = pending.in_hand
         if served is not None and not pending.future.done():
             hold_s = 0.0 if pending.held_from_s is None else self._clock() - pending.held_from_s
-            pending.future.set_result(replace(served, hold_s=hold_s))
+            decision = served.decision if reason is None else replace(served.decision, reason=reason)
+            pending.future.set_result(replace(served, decision=decision, hold_s=hold_s))
 
     def _start(self, action: Start, pending: "_Pending") -> None:
         dispatched_s = self._clock()
@@ -191,12 +210,17 @@ class Lanes:
         if isinstance(result, Terminated):
             self._perform(self._scheduler.terminated(self._clock(), start.lane))
             return
+        if start.job.in_hand is not None and isinstance(result, BaseException):
+            self._upgrade_failed(start, result)
+            return
         kept = isinstance(result, LaneRun) and start.job.question.insures
         if isinstance(result, LaneRun) and not pending.future.done():
-            pending.in_hand, pending.held_from_s = Served(start.decision, result, dispatched_s), None
+            earlier = pending.in_hand if start.job.question.cascades else None
+            pending.in_hand = Served(start.decision, result, dispatched_s, earlier=earlier)
+            pending.held_from_s = None
         # The lane gets its next job before this one's answer is built: lanes are what there is too little of.
         try:
-            self._perform(self._scheduler.finish(self._clock(), start.lane, _observation(start, result)))
+            self._perform(self._scheduler.finish(self._clock(), start.lane, self._observation(start, result)))
         except BaseException:
             # Then nothing will deliver what is kept.
             kept = False
@@ -205,6 +229,19 @@ class Lanes:
             # Whatever the bookkeeping does, the request that is done gets its result.
             if not pending.future.done():
                 self._pass_on(pending, result, kept=kept)
+
+    def _observation(self, start: Start, result: LaneRun | BaseException) -> Observation | None:
+        if not isinstance(result, LaneRun):
+            return None
+        job, variant = start.job, start.decision.variant
+        sure = self._judge(variant, result.logits) if job.question.cascades else 0.0
+        return Observation(variant.name, job.image_format, job.decode_s, result.decode_s, result.inference_s, sure)
+
+    def _upgrade_failed(self, start: Start, error: BaseException) -> None:
+        """No failure of the request, which has its answer; told to whoever takes care of the loop's."""
+        loop, name = asyncio.get_running_loop(), start.decision.variant.name
+        loop.call_exception_handler({"message": f"an upgrade to {name} failed", "exception": error})
+        self._perform(self._scheduler.finish(self._clock(), start.lane, None))
 
     def _pass_on(self, pending: "_Pending", result: LaneRun | BaseException, *, kept: bool) -> None:
         if isinstance(result, BaseException):
@@ -225,10 +262,3 @@ class _Pending:
     held_from_s: float | None = None
     """None until something better is tried: the way here from the lane's thread is no holding, but part of every
     response."""
-
-
-def _observation(start: Start, result: LaneRun | BaseException) -> Observation | None:
-    if not isinstance(result, LaneRun):
-        return None
-    job, variant = start.job, start.decision.variant.name
-    return Observation(variant, job.image_format, job.decode_s, result.decode_s, result.inference_s)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,10 @@ class Label:
     text: str
 
 
-def top_k(logits: npt.NDArray[np.float32], k: int, labels: Sequence[Label]) -> tuple[Prediction, ...]:
+Logits = npt.NDArray[np.float32]
+
+
+def top_k(logits: npt.NDArray[np.floating[Any]], k: int, labels: Sequence[Label]) -> tuple[Prediction, ...]:
     """The k most probable classes of logits [classes], most probable first, ties by lower index.
 
     `k` beyond the number of classes gives all of them. Raises `EffserveError(INTERNAL)` for logits that are not
@@ -34,6 +38,29 @@ def top_k(logits: npt.NDArray[np.float32], k: int, labels: Sequence[Label]) -> t
         Prediction(index, labels[index].wnid, labels[index].text, float(exponentials[index]) / total)
         for index in _most_probable(exponentials, k)
     )
+
+
+def probabilities(logits: Logits, temperature: float) -> npt.NDArray[np.float64]:
+    """Softmax of logits [classes] divided by a temperature (Guo et al., arXiv 1706.04599)."""
+    # Of output that is not finite these are not numbers either, and `top_k` says so.
+    with np.errstate(invalid="ignore"):
+        exponentials = np.exp((logits.astype(np.float64) - logits.max()) / temperature)
+    shares: npt.NDArray[np.float64] = exponentials / exponentials.sum()
+    return shares
+
+
+def confidence(logits: Logits, temperature: float) -> float:
+    """The probability of the most probable class; 0 for output that is not finite."""
+    largest = float(probabilities(logits, temperature).max())
+    return largest if math.isfinite(largest) else 0.0
+
+
+def averaged(members: Iterable[tuple[Logits, float]]) -> npt.NDArray[np.float64]:
+    """Of (logits [classes], temperature) of several networks, the logits whose softmax is the mean of theirs."""
+    mean = np.mean([probabilities(logits, temperature) for logits, temperature in members], axis=0)
+    # What no network thinks possible stays finite, and next to nothing.
+    logs: npt.NDArray[np.float64] = np.log(np.maximum(mean, np.finfo(np.float64).tiny))
+    return logs
 
 
 def _most_probable(exponentials: npt.NDArray[np.float64], k: int) -> list[int]:

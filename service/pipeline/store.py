@@ -38,6 +38,11 @@ class StoredVariant:
         """The ONNX file."""
         return self.folder / manifests.GRAPH_FILE
 
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by for a probability that means what it says; 1 where none was fitted."""
+        return self.manifest.accuracy.temperature or 1.0
+
     def variant(self) -> Variant:
         """As the policy sees it.
 

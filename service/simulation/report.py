@@ -43,6 +43,8 @@ def notes(report: Report) -> Iterator[str]:
         f"Bound: no scheduler could have more than {report.bound * 100:.2f} % effective accuracy here (mean over all "
         "requests, 0 for those not answered in time). Accuracies are the variants', not measured on these requests."
     )
+    if any(score.policy == "p3" for score in report.policies):
+        yield "p3: what was upgraded counts as the better variant alone, and nobody gains by who was chosen for it."
     yield "By budget: attained / accuracy of what was answered in time, %."
 
 

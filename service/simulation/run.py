@@ -14,7 +14,7 @@ from service.core.latency import LatencyModel, Observation
 from service.core.policy import Policy
 from service.core.scheduler import Scheduler
 from service.core.simulator import Arrival, Outcome, simulate
-from service.core.values import Deadline, Decision, Job, Question, Variant
+from service.core.values import Deadline, Decision, Job, PolicyName, Question, Variant
 from service.evaluation.measures import Floats
 from service.simulation import traces
 from service.simulation.errors import SimulationError
@@ -36,6 +36,8 @@ class World:
     lanes: int
     arrivals_s: Floats
     budgets_s: Floats
+    confidences: Floats
+    """How sure the first answer to each request is. Only their order matters to a policy, so they are uniform."""
     overheads: Overheads | None = None
     question: Question = ANYTHING
     """What each request asks, but for its deadline."""
@@ -66,18 +68,14 @@ class World:
         )
         return oracle.bound(demands, [rank(variant) for variant in self.variants], self.lanes)
 
-    def arrivals(self) -> list[Arrival]:
+    def arrivals(self, spends: PolicyName | None = None) -> list[Arrival]:
         """Requests as they come to a server. A job's id is the request's position."""
+        question = self.question if spends is None else replace(self.question, policy=spends)
         moments = zip(self.arrivals_s.tolist(), self.budgets_s.tolist(), self._receive_s(), strict=True)
         return [
             Arrival(
                 at_s + receive_s,
-                Job(
-                    number,
-                    replace(self.question, deadline=Deadline(at_s, budget_s)),
-                    self.source.decode_s,
-                    IMAGE_FORMAT,
-                ),
+                Job(number, replace(question, deadline=Deadline(at_s, budget_s)), self.source.decode_s, IMAGE_FORMAT),
             )
             for number, (at_s, budget_s, receive_s) in enumerate(moments)
         ]
@@ -120,7 +118,8 @@ def make_world(
     `load`: None leaves a recorded trace as it is. `mix`: None takes the budgets of the trace, or the default mix where
     it has none. Raises `SimulationError`.
     """
-    arriving, budgeting, serving, around = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(4))
+    seeds = np.random.SeedSequence(seed).spawn(5)
+    arriving, budgeting, serving, judging, around = map(np.random.default_rng, seeds)
     if not catalogue.routed():
         raise SimulationError("no variant has a known accuracy, so a budget can choose none; try --route-untrained")
     times = source.draw(trace.requests, serving)
@@ -132,12 +131,17 @@ def make_world(
     if budgets_s is None:
         budgets_s = traces.budgets_s(mix or traces.mix(traces.DEFAULT_MIX), trace.requests, budgeting)
     overheads = None if source.overheads is None else source.overheads(trace.requests, around)
-    return World(catalogue, source, times, lanes, arrivals_s, budgets_s, overheads)
+    confidences = judging.random(trace.requests)
+    return World(catalogue, source, times, lanes, arrivals_s, budgets_s, confidences, overheads)
 
 
-def play(policy: Policy, world: World) -> Played:
-    """One simulation. The policy is to be a new one: some remember what they saw."""
-    scheduler = _Watched(policy=policy, latency=LatencyModel(world.source.calibration), lanes=world.lanes)
+def play(policy: Policy, world: World, spends: PolicyName | None = None) -> Played:
+    """One simulation, in which all requests want their budgets spent alike, on as many background lanes as others.
+
+    The policy is to be a new one: some remember what they saw.
+    """
+    latency = LatencyModel(world.source.calibration)
+    scheduler = _Watched(policy=policy, latency=latency, lanes=world.lanes, background_lanes=world.lanes)
     stop_s, decode_s = world.source.stop_s, world.source.decode_s
 
     overheads = world.overheads
@@ -150,7 +154,11 @@ def play(policy: Policy, world: World) -> Played:
             scheduler.latency.observe_respond(dispatch_s + float(overheads.respond_s[job.id]))
         return decode_s, world.times.inference_s(job.id, decision.variant.name, busy)
 
-    outcomes = simulate(scheduler, world.arrivals(), service_time, lambda _: stop_s, dispatch_s=dispatch_s)
+    def confidence(job: Job, _: Decision) -> float:
+        return float(world.confidences[job.id])
+
+    arrivals = world.arrivals(spends)
+    outcomes = simulate(scheduler, arrivals, service_time, lambda _: stop_s, confidence, dispatch_s=dispatch_s)
     terminated = scheduler.statistics(world.arrivals_s[-1]).terminated
     return Played(list(map(world.answered, outcomes)), terminated, scheduler.wasted_s, scheduler.events_s)
 
@@ -158,8 +166,8 @@ def play(policy: Policy, world: World) -> Played:
 class _Watched(Scheduler):
     """The server's scheduler with a stopwatch, and a sum of what terminated runs cost."""
 
-    def __init__(self, *, policy: Policy, latency: LatencyModel, lanes: int) -> None:
-        super().__init__(policy=policy, latency=latency, lanes=lanes)
+    def __init__(self, *, policy: Policy, latency: LatencyModel, lanes: int, background_lanes: int) -> None:
+        super().__init__(policy=policy, latency=latency, lanes=lanes, background_lanes=background_lanes)
         self.events_s = array("d")
         self.wasted_s = 0.0
 

@@ -20,12 +20,14 @@ class Policy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     POLICY_UNSPECIFIED: _ClassVar[Policy]
     POLICY_K1: _ClassVar[Policy]
     POLICY_P2: _ClassVar[Policy]
+    POLICY_P3: _ClassVar[Policy]
 MODE_UNSPECIFIED: Mode
 MODE_BEST_EFFORT: Mode
 MODE_STRICT: Mode
 POLICY_UNSPECIFIED: Policy
 POLICY_K1: Policy
 POLICY_P2: Policy
+POLICY_P3: Policy
 
 class ClassifyRequest(_message.Message):
     __slots__ = ("image", "budget_ms", "top_k", "variant", "min_accuracy", "mode", "explain", "request_id", "policy")
@@ -50,7 +52,7 @@ class ClassifyRequest(_message.Message):
     def __init__(self, image: _Optional[bytes] = ..., budget_ms: _Optional[float] = ..., top_k: _Optional[int] = ..., variant: _Optional[str] = ..., min_accuracy: _Optional[float] = ..., mode: _Optional[_Union[Mode, str]] = ..., explain: _Optional[bool] = ..., request_id: _Optional[str] = ..., policy: _Optional[_Union[Policy, str]] = ...) -> None: ...
 
 class ClassifyResponse(_message.Message):
-    __slots__ = ("request_id", "predictions", "decision", "timing", "budget", "image", "warnings", "final")
+    __slots__ = ("request_id", "predictions", "decision", "timing", "budget", "image", "warnings", "final", "members")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
     DECISION_FIELD_NUMBER: _ClassVar[int]
@@ -59,6 +61,7 @@ class ClassifyResponse(_message.Message):
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     FINAL_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     predictions: _containers.RepeatedCompositeFieldContainer[Prediction]
     decision: Decision
@@ -67,7 +70,8 @@ class ClassifyResponse(_message.Message):
     image: Image
     warnings: _containers.RepeatedScalarFieldContainer[str]
     final: bool
-    def __init__(self, request_id: _Optional[str] = ..., predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ..., final: _Optional[bool] = ...) -> None: ...
+    members: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, request_id: _Optional[str] = ..., predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., decision: _Optional[_Union[Decision, _Mapping]] = ..., timing: _Optional[_Union[Timing, _Mapping]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., warnings: _Optional[_Iterable[str]] = ..., final: _Optional[bool] = ..., members: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ClassifyStreamResponse(_message.Message):
     __slots__ = ("request_id", "answer", "error")

@@ -150,12 +150,12 @@ class Kit:
 
     @property
     def in_hand(self) -> int:
-        """Jobs that wait or run."""
+        """Jobs that have no last answer yet."""
         statistics = self.scheduler.statistics(time.monotonic())
-        return statistics.waiting + statistics.running
+        return statistics.waiting + statistics.running + statistics.insured
 
     async def until_in_hand(self, count: int) -> None:
-        """Wait until that many jobs wait or run."""
+        """Wait until there are that many."""
         async with asyncio.timeout(PATIENCE_S):
             while self.in_hand != count:  # noqa: ASYNC110 (the scheduler has no event for it)
                 await asyncio.sleep(0.002)
@@ -164,10 +164,11 @@ class Kit:
 def composed(
     gate: Gate, seen: Recorder, lanes: int, times_s: Mapping[str, float] = SLOW_S, **options: object
 ) -> tuple[Dataplane, Scheduler]:
-    """A dataplane over the paper's family, with the real policy (which `options` go to) and scheduler."""
-    rule = policy(FAMILY, **{"backlog_limit_s": BACKLOG_LIMIT_S, **options})  # type: ignore[arg-type]
-    scheduler = Scheduler(policy=rule, latency=latency(times_s), lanes=lanes)
-    return over(scheduler, rule, [GatedLane(gate) for _ in range(lanes)], seen, time.monotonic), scheduler
+    """A dataplane over the paper's family, with the real policy (which `options` go to) and scheduler, and as many
+    background lanes as others. Nothing is reserved for arrivals: one a second would be overload for such slow runs."""
+    rule = policy(FAMILY, **{"backlog_limit_s": BACKLOG_LIMIT_S, "arrival_reserve": 0.0, **options})  # type: ignore[arg-type]
+    scheduler = Scheduler(policy=rule, latency=latency(times_s), lanes=lanes, background_lanes=lanes)
+    return over(scheduler, rule, [GatedLane(gate) for _ in range(2 * lanes)], seen, time.monotonic), scheduler
 
 
 def over(

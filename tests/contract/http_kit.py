@@ -32,11 +32,11 @@ class Kit:
     scheduler: Scheduler | None = None
 
     async def until_in_hand(self, count: int) -> None:
-        """Wait until that many jobs wait or run."""
+        """Wait until that many jobs have no last answer yet."""
         async with asyncio.timeout(PATIENCE_S):
             while True:
                 now = self.dataplane.health().statistics
-                if now.waiting + now.running == count:
+                if now.waiting + now.running + now.insured == count:
                     return
                 await asyncio.sleep(0.002)
 

@@ -24,8 +24,10 @@ CASES = [
     ("p2", ENOUGH_MS, "b4", "upgrades"),
     ("p2", 20_000, "b0", "insures"),
     ("p2", 1, "b0", "cheapest_none_fits"),
+    ("p3", ENOUGH_MS, "b4", "cascades"),
+    ("p3", 20_000, "b0", "insures"),
 ]
-MESSAGES = {"k1": pb.POLICY_K1, "p2": pb.POLICY_P2}
+MESSAGES = {"k1": pb.POLICY_K1, "p2": pb.POLICY_P2, "p3": pb.POLICY_P3}
 
 
 @pytest.fixture
@@ -89,6 +91,20 @@ async def test_without_one_the_services_own_policy_holds() -> None:
             for more in ({}, {"policy": pb.POLICY_K1})
         ]
     assert over_http == over_grpc == ["upgrades", "most_accurate_that_fits"]
+
+
+async def test_an_answer_names_its_members_and_what_they_lack(http: http_kit.Kit, rpc: grpc_kit.Kit) -> None:
+    """Two after an upgrade of a cascade, here without temperatures; else the one that answers."""
+    query = f"budget_ms={ENOUGH_MS}&policy="
+    found = {policy: (await classify(http, query + policy)).json() for policy in ("k1", "p2", "p3")}
+    assert {policy: answer["members"] for policy, answer in found.items()} == {
+        "k1": ["b4"], "p2": ["b4"], "p3": ["b0", "b4"],
+    }  # fmt: skip
+    assert found["k1"]["warnings"] == found["p2"]["warnings"] == []
+    assert [warning.split()[1] for warning in found["p3"]["warnings"]] == ["b0", "b4"]
+    assert all("no fitted temperature" in warning for warning in found["p3"]["warnings"])
+    over_grpc = await rpc.stub.Classify(ask(policy=pb.POLICY_P3, budget_ms=ENOUGH_MS))
+    assert (over_grpc.members, over_grpc.warnings) == (found["p3"]["members"], found["p3"]["warnings"])
 
 
 async def test_an_unknown_policy_is_refused_by_name(http: http_kit.Kit, rpc: grpc_kit.Kit) -> None:

@@ -10,9 +10,10 @@ from service.core.values import Job, Mode, PolicyName
 from tests.builders import TIMES_S, job, scheduler
 
 LANES = 2
+BACKGROUND_LANES = 2
 BUDGETS_S = st.one_of(st.floats(0.02, 0.06), st.floats(0.3, 2.0), st.floats(0.001, 2.0))
 NAMES = st.sampled_from([None, None, None, None, "b0", "b4"])
-POLICIES = st.sampled_from([PolicyName.K1, PolicyName.K1, PolicyName.P2])
+POLICIES = st.sampled_from([PolicyName.K1, PolicyName.K1, PolicyName.P2, PolicyName.P3])
 
 
 class SchedulerMachine(RuleBasedStateMachine):
@@ -22,12 +23,12 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.subject = scheduler(LANES, stop_s=self.stop_s, backlog_limit_s=0.3)
+        self.subject = scheduler(LANES, background_lanes=BACKGROUND_LANES, stop_s=self.stop_s, backlog_limit_s=0.3)
         self.now_s = 0.0
         self.number = self.finished = self.cancelled = self.rejected = self.terminated = 0
         self.waiting: set[int] = set()
         self.insured: set[int] = set()
-        """Jobs with an answer in hand that do not run."""
+        """Jobs with an answer in hand."""
         self.busy: dict[int, Start] = {}
         self.stopping: set[int] = set()
         """Lanes whose run was asked to stop."""
@@ -54,19 +55,19 @@ class SchedulerMachine(RuleBasedStateMachine):
     def _deliver(self, delivered: Job) -> None:
         assert delivered.in_hand is not None
         self.finished += 1
-        if delivered.id in self.insured:
-            self.insured.remove(delivered.id)
-        else:
+        self.insured.remove(delivered.id)
+        if delivered.id in self._running():
             event("an answer was delivered while a better one was tried")
             self.abandoned.add(self._running()[delivered.id])
 
     def _start(self, start: Start) -> None:
         assert start.lane not in self.busy, "a lane got a second job"
         self.busy[start.lane] = start
+        assert (start.job.in_hand is not None) == (start.lane >= LANES), "a run on the wrong kind of lane"
         if start.job.in_hand is not None:
-            assert not self.waiting, "an upgrade began while somebody waited"
+            event("an upgrade began")
             assert TIMES_S[start.decision.variant.name] > TIMES_S[start.job.in_hand.name]
-            self.insured.remove(start.job.id)
+            assert start.job.id in self.insured
             return
         self.waiting.remove(start.job.id)
         before = start.decision.terminated
@@ -79,6 +80,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         run = self.busy[action.lane]
         assert run.job.id == action.job.id
         assert self.waiting, "a run was terminated for nobody"
+        assert action.lane < LANES, "an upgrade in the background had to make room"
         assert action.job.id not in self.made_room, "a job had to make room twice"
         assert run.decision.variant.name != "b0", "the cheapest had to make room"
         assert action.job.question.variant is None, "a named variant had to make room"
@@ -109,21 +111,26 @@ class SchedulerMachine(RuleBasedStateMachine):
         self._take(self.subject.submit(self.now_s, asked))
 
     @precondition(lambda self: self.busy)
-    @rule(draw=st.data(), stretch=st.floats(0.5, 3.0), fails=st.sampled_from([False, False, False, True]))
-    def finish(self, draw: st.DataObject, stretch: float, fails: bool) -> None:
+    @rule(
+        draw=st.data(),
+        stretch=st.floats(0.5, 3.0),
+        fails=st.sampled_from([False, False, False, True]),
+        sure=st.floats(0, 1),
+    )
+    def finish(self, draw: st.DataObject, stretch: float, fails: bool, sure: float) -> None:
         """A run ends by itself, faster or slower than expected, asked to stop or not; it may fail."""
-        self._end(draw.draw(st.sampled_from(sorted(self.busy))), stretch, fails=fails)
+        self._end(draw.draw(st.sampled_from(sorted(self.busy))), stretch, fails=fails, sure=sure)
 
-    def _end(self, lane: int, stretch: float, *, fails: bool) -> None:
+    def _end(self, lane: int, stretch: float, *, fails: bool, sure: float = 0.5) -> None:
         start, wanted = self._free(lane)
         name = start.decision.variant.name
         seconds = TIMES_S[name] * stretch
         self.now_s = max(self.now_s, start.decision.decided_at_s + seconds)
-        run = None if fails else Observation(name, "JPEG", 0.0, 0.0, seconds)
-        kept = start.job.in_hand is not None if fails else start.job.question.insures
-        if wanted and kept:
-            self.insured.add(start.job.id)
-        self.finished += wanted and not kept
+        run = None if fails else Observation(name, "JPEG", 0.0, 0.0, seconds, sure)
+        if wanted and lane < LANES:
+            kept = not fails and start.job.question.insures
+            self.insured |= {start.job.id} if kept else set()
+            self.finished += not kept
         self._take(self.subject.finish(self.now_s, lane, run))
         assert not (fails and wanted and start.job.id in self.insured), "a failed upgrade was followed by another"
 
@@ -134,9 +141,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         lane = draw.draw(st.sampled_from(sorted(self.stopping)))
         start, wanted = self._free(lane)
         self.terminated += wanted
-        if wanted and start.job.in_hand is not None:
-            self.insured.add(start.job.id)
-        elif wanted:
+        if wanted:
             self.waiting.add(start.job.id)
             self.made_room[start.job.id] = start.decision.variant.name
         self.now_s += seconds
@@ -156,7 +161,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         """A client leaves: of a job that waits, that runs, or that nobody knows any more."""
         number = draw.draw(st.integers(0, self.number + 1))
         running = self._running()
-        asks = self.stop_s is not None and number in running and running[number] not in self.stopping
+        stoppable = self.stop_s is not None or running.get(number, 0) >= LANES
+        asks = stoppable and number in running and running[number] not in self.stopping
         actions = self.subject.cancel(self.now_s, number)
         assert actions == ([Terminate(running[number], self.busy[running[number]].job)] if asks else [])
         self.cancelled += number in self.waiting | self.insured | running.keys()
@@ -183,7 +189,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         gone = s.finished + s.rejected + s.cancelled
         assert s.submitted == gone + s.waiting + s.insured + s.running == self.number
         assert (s.finished, s.rejected, s.cancelled) == (self.finished, self.rejected, self.cancelled)
-        assert (s.terminated, s.busy) == (self.terminated, len(self.busy))
+        assert (s.terminated, s.busy) == (self.terminated, sum(lane < LANES for lane in self.busy))
 
     @invariant()
     def views_agree(self) -> None:
@@ -192,10 +198,15 @@ class SchedulerMachine(RuleBasedStateMachine):
         ids = [one.id for one in state.waiting]
         assert sorted(ids) == sorted(self.waiting)
         assert sorted(one.id for one in state.insured) == sorted(self.insured)
-        assert {run.lane: run.job.id for run in state.running} == {n: s.job.id for n, s in self.busy.items()}
-        assert {run.lane for run in state.running if run.stops_s is not None} == self.stopping
-        ids += [one.id for one in state.insured] + list(self._running())
+        front = {lane: start.job.id for lane, start in self.busy.items() if lane < LANES}
+        assert {run.lane: run.job.id for run in state.running} == front
+        assert {run.lane for run in state.running if run.stops_s is not None} == {n for n in self.stopping if n < LANES}
+        ids += [one.id for one in state.insured] + [job_id for job_id, lane in self._running().items() if lane < LANES]
         assert len(ids) == len(set(ids))
+        behind = {job_id: lane for job_id, lane in self._running().items() if lane >= LANES}
+        assert {run.job.id: run.lane for run in state.upgrades} == behind
+        assert behind.keys() <= self.insured
+        assert {*state.idle_background, *self.busy} >= set(range(LANES, LANES + BACKGROUND_LANES))
 
     @invariant()
     def no_lane_idles_while_something_waits(self) -> None:
@@ -205,9 +216,10 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Once nothing new comes, everybody gets an outcome."""
-        while self.busy:
-            self._end(min(self.busy), 1.0, fails=False)
-            if not self.busy:
+        while self.busy or self.insured:
+            if self.busy:
+                self._end(min(self.busy), 1.0, fails=False)
+            else:
                 self.tick()
         assert self.subject.wake_s(self.now_s) is None
         assert self.number == self.finished + self.rejected + self.cancelled

@@ -22,6 +22,7 @@ from service.core.baselines.slack import Greedy, SlackFit
 from service.core.baselines.static import Clipper, Static, only
 from service.core.catalogue import Catalogue
 from service.core.policy import BudgetPolicy, Policy
+from service.core.values import PolicyName
 
 Grid = Mapping[str, tuple[float, ...]]
 
@@ -34,6 +35,8 @@ class Entry:
     grid: Grid = field(default_factory=dict)
     of_variant: bool = False
     """Whether a variant is part of the name."""
+    spends: PolicyName = PolicyName.K1
+    """What requests ask for when the rule is compared with others."""
 
 
 _LOOK_AHEAD: Grid = {"utilisation": (0.9, 0.97), "arrival_reserve": (1.0, 1.25, 1.5)}
@@ -44,6 +47,8 @@ REGISTRY: Mapping[str, Entry] = MappingProxyType(
     {
         "k1": Entry(BudgetPolicy, _LOOK_AHEAD),
         "k1-no-termination": Entry(partial(BudgetPolicy, terminates=False), _LOOK_AHEAD),
+        "p2": Entry(BudgetPolicy, _LOOK_AHEAD, spends=PolicyName.P2),
+        "p3": Entry(BudgetPolicy, _LOOK_AHEAD, spends=PolicyName.P3),
         "static": Entry(Static, of_variant=True),
         "clipper": Entry(Clipper, of_variant=True),
         "infaas-tightest": Entry(
@@ -76,6 +81,11 @@ def names(catalogue: Catalogue) -> tuple[str, ...]:
         for name, entry in REGISTRY.items()
         for full in ([f"{name}:{variant}" for variant in variants] if entry.of_variant else [name])
     )
+
+
+def spends(name: str) -> PolicyName:
+    """How requests of a comparison want their budgets spent. Raises `ValueError` for an unknown name."""
+    return _entry(name)[0].spends
 
 
 def grid(name: str) -> Grid:

@@ -18,7 +18,7 @@ from service.wire import classifier_pb2 as pb
 Metadata = tuple[tuple[str, str], ...]
 
 MODES = {pb.MODE_BEST_EFFORT: Mode.BEST_EFFORT, pb.MODE_STRICT: Mode.STRICT}
-POLICIES = {pb.POLICY_K1: PolicyName.K1, pb.POLICY_P2: PolicyName.P2}
+POLICIES = {pb.POLICY_K1: PolicyName.K1, pb.POLICY_P2: PolicyName.P2, pb.POLICY_P3: PolicyName.P3}
 LEAST_BUDGET_MS = 0.001
 """A deadline that has passed is a budget of nearly nothing, not an invalid one."""
 _ROUTING = ("budget_ms", "variant", "min_accuracy")
@@ -64,6 +64,7 @@ def classify_response(answer: Answer) -> pb.ClassifyResponse:
         image=_image(answer.image),
         warnings=answer.warnings,
         final=answer.final,
+        members=answer.members,
     )
 
 

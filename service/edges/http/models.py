@@ -133,6 +133,9 @@ class AnswerModel(_Model):
     budget: BudgetModel
     image: ImageModel
     warnings: list[str]
+    members: list[str] = Field(
+        description="The variants whose probabilities were averaged, cheapest first: one, or two where `p3` upgraded."
+    )
 
     @classmethod
     def of(cls, answer: Answer) -> Self:
@@ -160,6 +163,7 @@ class AnswerModel(_Model):
                 format=image.format, width_px=image.width_px, height_px=image.height_px, bytes=image.size_bytes
             ),
             warnings=list(answer.warnings),
+            members=list(answer.members),
         )
 
 

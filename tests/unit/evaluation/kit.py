@@ -82,7 +82,8 @@ def result(name: str, latency_ms: float = 10.0, hits: int = 70, images: int = 10
     whole = VariantResult(
         name=name, version=1, trained=True, labels="few", images=images, classes=10, classes_total=10,
         top1=share(hits, images), top5=share(images, images), nll=1.0, ece=0.123, temperature=1.5,
-        ece_at_temperature=0.045, decode_ms=spread, inference_ms=spread, latency_ms=latency_ms, group=0,
+        ece_at_temperature=0.045, confidences=(0.25, 0.5, 1.0), decode_ms=spread, inference_ms=spread,
+        latency_ms=latency_ms, group=0,
         dominated_by=(), left_out=(), per_class=(),
     )  # fmt: skip
     return replace(whole, **changed)  # type: ignore[arg-type]
@@ -95,6 +96,6 @@ def report(*variants: VariantResult, **changed: object) -> Report:
     agreement = Agreement(tuple(one.name for one in variants), shares, ((100,) * count,) * count)
     whole = Report(
         dataset="mine", images=100, classes=10, images_found=100, limit=None, threads=2, runtime="a machine",
-        variants=variants, agreement=agreement, unreadable=(), unclassed=(), not_evaluated=(),
+        variants=variants, agreement=agreement, cascades=(), unreadable=(), unclassed=(), not_evaluated=(),
     )  # fmt: skip
     return replace(whole, **changed)  # type: ignore[arg-type]

@@ -32,6 +32,7 @@ def test_figures_become_measured_accuracy(store: Path) -> None:
     assert manifests.read(store / "b0/1").accuracy == Accuracy(
         top1=0.7, top5=1.0, dataset="mine", source=AccuracySource.MEASURED, images=100, classes=10,
         top1_interval=(0.604151, 0.781051), top5_interval=(0.963007, 1.0), ece=0.123, temperature=1.5,
+        confidences=(0.25, 0.5, 1.0),
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from service.core.errors import EffserveError, ErrorKind
-from service.pipeline.response import Label, top_k
+from service.pipeline.response import Label, averaged, confidence, top_k
 
 LABELS = tuple(Label(f"n{index}", f"class {index}") for index in range(4))
 
@@ -60,3 +60,43 @@ def test_logits_that_are_not_finite_are_an_internal_error(broken: float) -> None
     with pytest.raises(EffserveError) as caught:
         top_k(logits(0, broken, 1, 2), 1, LABELS)
     assert caught.value.kind is ErrorKind.INTERNAL
+
+
+def softmax(values: "np.ndarray[tuple[int], np.dtype[np.float32]]", temperature: float) -> list[float]:
+    """By the formula."""
+    weights = np.exp(values.astype(float) / temperature)
+    return list(weights / weights.sum())
+
+
+def test_an_average_is_that_of_the_probabilities_at_each_temperature() -> None:
+    """Not of the logits."""
+    one, other = logits(0, 3, 1, 2), logits(5, 0, 0, 1)
+    found = {p.index: p.probability for p in top_k(averaged([(one, 2.0), (other, 0.5)]), 4, LABELS)}
+    expected = np.mean([softmax(one, 2.0), softmax(other, 0.5)], axis=0)
+    assert [found[index] for index in range(4)] == pytest.approx(list(expected))
+
+
+def test_what_no_member_thinks_possible_is_possible_all_the_same() -> None:
+    """Its probability is too small for a float."""
+    found = top_k(averaged([(logits(0, 9000, 0, 0), 1.0)]), 4, LABELS)
+    assert [prediction.index for prediction in found] == [1, 0, 2, 3]
+
+
+def test_a_broken_member_breaks_the_average() -> None:
+    """No probability is made up."""
+    with pytest.raises(EffserveError) as caught:
+        top_k(averaged([(logits(0, 1, 2, 3), 1.0), (logits(0, np.nan, 0, 0), 1.0)]), 1, LABELS)
+    assert caught.value.kind is ErrorKind.INTERNAL
+
+
+def test_confidence_is_the_probability_of_the_best_at_the_temperature() -> None:
+    """A high one makes it smaller."""
+    assert confidence(logits(0, 3, 1, 2), 1.0) == pytest.approx(max(softmax(logits(0, 3, 1, 2), 1.0)))
+    assert confidence(logits(0, 3, 1, 2), 4.0) == pytest.approx(max(softmax(logits(0, 3, 1, 2), 4.0)))
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
+def test_broken_output_is_not_sure_of_anything(broken: float) -> None:
+    """It fails when its answer is built."""
+    assert confidence(logits(0, broken, broken, broken), 1.0) in (0.0, 1.0)
+    assert confidence(logits(0, np.nan, 0, 0), 1.0) == 0.0

@@ -1,0 +1,133 @@
+"""Policies P2 and P3: what becomes of an answer in hand. Pure, as all policies are.
+
+An insured request got its cheapest variant in its turn, as if every request had asked for the cheapest. What follows
+happens on background lanes, which take nothing from anybody: the foreground is the same to the moment, so whoever would
+be answered in time without upgrades has an answer in hand in time, and it goes out before its deadline.
+
+- The earliest deadline first, the most accurate variant that fits what is left and is *expected to finish* in its share
+  of the spare time: what the lanes do until then, less what arrivals at the present rate would bring, what waits and
+  what runs, in equal parts among the upgrades, and never more than one lane's.
+- One more upgrade must leave those that run enough to finish.
+- An answer goes out when nothing better fits any more, when the run for a better one is expected to come too late, and
+  at the latest `HAND_OVER_S` before the deadline.
+- A cascade (P3) upgrades an answer once, and only if it is among the least confident of the last ones: as large a share
+  of them as there is spare time for, at the mean rate of arrivals. The others go out at once.
+
+[ADR 9](../../docs/decisions/0009-background-lanes.md)
+"""
+
+from collections.abc import Iterator
+from functools import cached_property
+from itertools import islice
+
+from service.core.actions import Deliver
+from service.core.catalogue import rank
+from service.core.confidence import threshold
+from service.core.situation import MOST_DEADLINES, SOONEST_S, Situation
+from service.core.state import Upgrade
+from service.core.values import Job, Reason, Variant
+
+HAND_OVER_S = 0.005
+"""An answer in hand goes out so long before it would have to: the p99 of how late an event loop's timer rings on a busy
+machine. Nothing that could still come in that time is worth a missed deadline."""
+
+
+def better(situation: Situation, job: Job) -> tuple[Variant, ...]:
+    """What is more accurate than the answer in hand and fits what is left, most accurate first.
+
+    Nothing once a cascade was upgraded: what comes then is the average of two.
+    """
+    if job.question.cascades and job.confidence == 1.0:
+        return ()
+    known, left_s = 0.0 if job.in_hand is None else rank(job.in_hand), _left_s(situation, job)
+    return tuple(v for v in situation.eligible(job) if rank(v) > known and situation.tail_s(job, v) <= left_s)
+
+
+def deliveries_s(situation: Situation) -> Iterator[float]:
+    """Seconds until each answer in hand has to go, whatever else happens."""
+    running = {run.job.id for run in situation.state.upgrades}
+    for job in _insured(situation):
+        if job.id in running:
+            yield _left_s(situation, job)
+        else:
+            for variant in better(situation, job)[-1:]:
+                yield _left_s(situation, job) - situation.tail_s(job, variant) + 2 * SOONEST_S
+
+
+class Spare:
+    """Lane time that the foreground is expected to leave over."""
+
+    def __init__(self, situation: Situation, *, utilisation: float, arrival_reserve: float) -> None:
+        state = situation.state
+        self._situation = situation
+        self._lanes = state.lanes * utilisation
+        self._arrivals_per_s = arrival_reserve * state.arrivals_per_s
+
+    def delivery(self) -> Deliver | None:
+        """The first job whose answer in hand is its last."""
+        upgrades = {run.job.id: run for run in self._situation.state.upgrades}
+        for job in _insured(self._situation):
+            if self._is_last(job, upgrades.get(job.id)):
+                return Deliver(job)
+            if job.id not in upgrades and self._is_confident(job):
+                return Deliver(job, Reason.CONFIDENT)
+        return None
+
+    def _is_last(self, job: Job, run: Upgrade | None) -> bool:
+        if run is None:
+            return not self._situation.state.background_lanes or not better(self._situation, job)
+        left_s = _left_s(self._situation, job)
+        return left_s <= SOONEST_S or run.remaining_s > left_s
+
+    def _is_confident(self, job: Job) -> bool:
+        """Whether others need an upgrade more: of all requests, that share can be upgraded at the price of this one.
+
+        Nothing is reserved here: a share that turns out too large costs an upgrade that does not finish.
+        """
+        if not job.question.cascades:
+            return False
+        state, situation = self._situation.state, self._situation
+        price_s = situation.expected_s(job, self._best(job) or better(situation, job)[-1])
+        spare = max(self._lanes - state.calm_arrivals_per_s * situation.least_s(job), 0.0)
+        wanted = state.calm_arrivals_per_s * price_s
+        return job.confidence > threshold(state.confidences, spare / wanted if wanted else 1.0)
+
+    def upgrade(self) -> tuple[Job, Variant] | None:
+        """What to start on an idle background lane."""
+        if not self._situation.state.idle_background:
+            return None
+        running = {run.job.id for run in self._situation.state.upgrades}
+        found = ((job, self._best(job)) for job in _insured(self._situation) if job.id not in running)
+        return next(((job, variant) for job, variant in found if variant is not None), None)
+
+    def _best(self, job: Job) -> Variant | None:
+        runs = len(self._situation.state.upgrades)
+        share_s = self._share_s(job, runs + 1)
+        able = (v for v in better(self._situation, job) if self._situation.expected_s(job, v) <= share_s)
+        best = next(able, None)
+        return None if best is None or any(self._spoils(run, runs) for run in self._situation.state.upgrades) else best
+
+    def _spoils(self, run: Upgrade, runs: int) -> bool:
+        """Whether a run would finish among `runs`, and not among one more."""
+        return self._share_s(run.job, runs + 1) < run.remaining_s <= self._share_s(run.job, runs)
+
+    def _share_s(self, job: Job, runs: int) -> float:
+        """What one of `runs` upgrades gets until the job's answer has to go."""
+        left_s = _left_s(self._situation, job)
+        return min(left_s, (self._per_s(job) * left_s - self._due_s) / runs)
+
+    def _per_s(self, job: Job) -> float:
+        """Lane time a second that arrivals leave over."""
+        return self._lanes - self._arrivals_per_s * self._situation.least_s(job)
+
+    @cached_property
+    def _due_s(self) -> float:
+        return self._situation.work_s()
+
+
+def _left_s(situation: Situation, job: Job) -> float:
+    return situation.left_s(job) - HAND_OVER_S
+
+
+def _insured(situation: Situation) -> Iterator[Job]:
+    return islice(situation.state.insured, MOST_DEADLINES)

@@ -1,0 +1,56 @@
+"""Threads of idle priority: asked of the kernel, and what happens where it says no."""
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from service.pipeline.priority import LOWEST, can_yield, yield_to_all
+
+linux = pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="this system has no idle priority")
+
+
+def refused(*_: object) -> None:
+    """What a container's rules make of a call."""
+    raise PermissionError("not here")
+
+
+@linux
+def test_a_thread_takes_idle_priority_and_the_others_keep_theirs() -> None:
+    """Threads, not the process."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(yield_to_all).result()
+        assert pool.submit(os.sched_getscheduler, 0).result() == os.SCHED_IDLE
+    assert os.sched_getscheduler(0) != os.SCHED_IDLE
+
+
+@linux
+def test_where_that_is_refused_the_lowest_nice_value_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by that thread alone."""
+    monkeypatch.setattr(os, "sched_setscheduler", refused)
+
+    def nice() -> int:
+        yield_to_all()
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    before = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(nice).result() == LOWEST
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
+    assert can_yield()
+
+
+@linux
+def test_where_that_is_refused_too_threads_cannot_yield(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There are no background lanes then."""
+    monkeypatch.setattr(os, "sched_setscheduler", refused)
+    monkeypatch.setattr(os, "setpriority", refused)
+    assert not can_yield()
+
+
+def test_systems_without_such_threads_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is made nicer there: it would be the whole process."""
+    monkeypatch.delattr(os, "sched_setscheduler", raising=False)
+    monkeypatch.setattr(os, "setpriority", lambda *_: pytest.fail("the process was made nicer"), raising=False)
+    assert not can_yield()

@@ -1,0 +1,35 @@
+"""How many background lanes a service has: as told, never more than lanes, and none where upgrades would not yield."""
+
+import pytest
+
+from service import app
+from service.pipeline.session import ExecutionProvider
+from service.settings import Settings, load
+
+
+def _settings(**lanes: object) -> Settings:
+    return load(None, {"lanes": {"count": 3, "threads": 1, **lanes}})
+
+
+@pytest.fixture(autouse=True)
+def _kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has idle priority."""
+    monkeypatch.setattr(app, "can_yield", lambda: True)
+
+
+@pytest.mark.parametrize(("wanted", "lanes"), [(None, 3), (0, 0), (2, 2), (9, 3)])
+def test_there_are_as_many_as_wanted_and_at_most_as_many_as_lanes(wanted: int | None, lanes: int) -> None:
+    """More could not run at a time."""
+    assert app.background_lanes(_settings(background=wanted)) == lanes
+
+
+@pytest.mark.parametrize("lanes", [{"threads": 2}, {"provider": ExecutionProvider.CUDA}])
+def test_there_are_none_where_runs_leave_their_thread(lanes: dict[str, object]) -> None:
+    """Its priority would not go with them."""
+    assert app.background_lanes(_settings(**lanes)) == 0
+
+
+def test_there_are_none_where_threads_cannot_yield(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel says so."""
+    monkeypatch.setattr(app, "can_yield", lambda: False)
+    assert app.background_lanes(_settings()) == 0
