@@ -1,6 +1,6 @@
 """The variants a policy may choose from: which are routed, which are dominated, which a request is left with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from service.core.errors import EffserveError, ErrorKind
 from service.core.state import Costs
@@ -14,6 +14,10 @@ class Catalogue:
     variants: tuple[Variant, ...]
     route_untrained: bool = False
     """Whether seeded weights may be chosen by budget (capacity planning)."""
+    _fronts: "list[tuple[Costs, int, tuple[Variant, ...]]]" = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
+    """The last Pareto set, with what it follows from. Several decisions are taken between two runs that teach."""
 
     def routed(self) -> tuple[Variant, ...]:
         """Variants that a budget may choose."""
@@ -24,6 +28,14 @@ class Catalogue:
 
         Every variant decodes the same image, so the set does not depend on which one.
         """
+        for known, changes, front in self._fronts:
+            if known is costs and changes == costs.changes:
+                return front
+        front = self._front(costs)
+        self._fronts[:] = [(costs, costs.changes, front)]
+        return front
+
+    def _front(self, costs: Costs) -> tuple[Variant, ...]:
         best: list[Variant] = []
         for variant in sorted(self.routed(), key=lambda v: (costs.expected_s(v.name, 0.0), -rank(v), v.name)):
             if not best or rank(variant) > rank(best[-1]):

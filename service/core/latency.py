@@ -133,6 +133,7 @@ class LatencyModel:
         self._calibration = calibration
         self._miss_rate = miss_rate
         self._window = window
+        self._changes = 0
         self.forget()
 
     def __repr__(self) -> str:
@@ -154,6 +155,11 @@ class LatencyModel:
         """How much slower the machine runs now than at calibration, over all variants."""
         return self._slowdown
 
+    @property
+    def changes(self) -> int:
+        """See `Costs.changes`."""
+        return self._changes
+
     def expected_decode_s(self, header: ImageHeader) -> float:
         """Expected decode + resize time of an image, from its header alone. Raises `KeyError` for unknown formats."""
         return (
@@ -162,11 +168,11 @@ class LatencyModel:
 
     def expected_s(self, variant: str, decode_s: float) -> float:
         """Mean service time of `variant` on an image that takes `decode_s` to decode."""
-        return self._base(variant, decode_s) * self._mean
+        return (self._inference[variant] + decode_s) * self._slowdown_and_mean
 
     def tail_s(self, variant: str, decode_s: float) -> float:
         """The time within which all but `miss_rate` of such runs finish."""
-        return self._base(variant, decode_s) * self._tail
+        return (self._inference[variant] + decode_s) * self._slowdown_and_tail
 
     def respond_s(self) -> float:
         """Upper quantile of the time from lane to response: kept in reserve from each budget."""
@@ -201,9 +207,6 @@ class LatencyModel:
             self._ratios.drop_oldest()
             self._calibrated_left -= 1
 
-    def _base(self, variant: str, decode_s: float) -> float:
-        return (self._inference[variant] + decode_s) * self._slowdown
-
     def _track_bases(self, run: Observation) -> None:
         known = self._calibration.inference_s[run.variant]
         moved = _step(self._inference[run.variant], towards=run.inference_s / self._slowdown)
@@ -217,9 +220,11 @@ class LatencyModel:
 
     def _refresh(self) -> None:
         self._slowdown = median(self._slowdowns) if len(self._slowdowns) == SLOWDOWN_WINDOW else 1.0
-        self._mean = self._ratios.mean() if len(self._ratios) else 1.0
+        mean = self._ratios.mean() if len(self._ratios) else 1.0
         upper = self._ratios.upper(self._miss_rate)
         self._tail = self._ratios.largest(1.0) * UNKNOWN_TAIL_FACTOR if upper is None else upper
+        self._slowdown_and_mean, self._slowdown_and_tail = self._slowdown * mean, self._slowdown * self._tail
+        self._changes += 1
 
 
 def _clipped(ratio: float) -> float:

@@ -30,6 +30,7 @@ class Situation:
         self.stop_s = stop_s
         """Time within which a terminated run stops; None when the rule may terminate none now."""
         self.front = catalogue.front(costs)
+        self._respond_s = costs.respond_s()
 
     def eligible(self, job: Job) -> tuple[Variant, ...]:
         """What the job leaves to choose from, most accurate first."""
@@ -41,7 +42,7 @@ class Situation:
 
     def left_s(self, job: Job) -> float:
         """Budget left for decode and inference."""
-        return job.question.deadline.remaining_s(self.now_s) - self.costs.respond_s()
+        return job.question.deadline.at_s - self.now_s - self._respond_s
 
     def expected_s(self, job: Job, variant: Variant) -> float:
         """Mean service time."""
