@@ -99,6 +99,10 @@ bench: $(VENV)/dev.stamp ## the figures of the README, on this machine
 	$(BIN)/effserve build --store $(UNTRAINED)
 	$(BIN)/python -m benchmarks.figures --store $(UNTRAINED)
 
+.PHONY: scheduling
+scheduling: $(VENV)/dev.stamp ## what decides, against what was published: simulated, about 20 minutes
+	$(BIN)/python -m benchmarks.scheduling
+
 .PHONY: lock
 lock: ## write requirements/*.txt anew from pyproject.toml
 	$(PYTHON) -m venv .venv-lock

@@ -90,7 +90,7 @@ def _policy(name: str, world: World, parameters: Mapping[str, float]) -> Policy:
 
 
 def _world(asked: Asked) -> World:
-    catalogue, source = _unstored(asked.times or DEFAULT_TIMES) if asked.store is None else _stored(asked, asked.store)
+    catalogue, source = unstored(asked.times or DEFAULT_TIMES) if asked.store is None else _stored(asked, asked.store)
     trace: traces.Trace
     load: float | None
     if asked.trace in traces.SHAPES:
@@ -101,7 +101,8 @@ def _world(asked: Asked) -> World:
     return make_world(catalogue, source, trace, lanes=asked.lanes, load=load, mix=mix, seed=asked.seed)
 
 
-def _unstored(wanted: str) -> tuple[Catalogue, Source]:
+def unstored(wanted: str) -> tuple[Catalogue, Source]:
+    """Variants and times as others published them, or times of a file. Raises `SimulationError`, `OSError`."""
     source = _source(wanted)
     return variants.published(source.calibration.inference_s), source
 

@@ -14,7 +14,7 @@ from service.core.latency import LatencyModel, Observation
 from service.core.policy import Policy
 from service.core.scheduler import Scheduler
 from service.core.simulator import Arrival, Outcome, simulate
-from service.core.values import Deadline, Decision, Job, Mode, Question, Variant
+from service.core.values import Deadline, Decision, Job, Mode, PolicyName, Question, Variant
 from service.evaluation.measures import Floats
 from service.simulation import traces
 from service.simulation.errors import SimulationError
@@ -59,17 +59,17 @@ class World:
         )
         return oracle.bound(demands, [rank(variant) for variant in self.variants], self.lanes)
 
-    def arrivals(self) -> list[Arrival]:
+    def arrivals(self, spends: PolicyName = PolicyName.K1) -> list[Arrival]:
         """Requests as they come to a server, with its default mode. A job's id is the request's position."""
         return [
-            Arrival(
-                at_s,
-                Job(number, Question(Deadline(at_s, budget_s), Mode.BEST_EFFORT), self.source.decode_s, IMAGE_FORMAT),
-            )
+            Arrival(at_s, self._job(number, Question(Deadline(at_s, budget_s), Mode.BEST_EFFORT, policy=spends)))
             for number, (at_s, budget_s) in enumerate(
                 zip(self.arrivals_s.tolist(), self.budgets_s.tolist(), strict=True)
             )
         ]
+
+    def _job(self, number: int, question: Question) -> Job:
+        return Job(number, question, self.source.decode_s, IMAGE_FORMAT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +114,8 @@ def make_world(
     return World(catalogue, source, times, lanes, arrivals_s, budgets_s)
 
 
-def play(policy: Policy, world: World) -> Played:
-    """One simulation. The policy is to be a new one: some remember what they saw."""
+def play(policy: Policy, world: World, spends: PolicyName = PolicyName.K1) -> Played:
+    """One simulation. The policy is to be a new one: some remember what they saw. `spends`: as all requests ask."""
     scheduler = _Watched(policy=policy, latency=LatencyModel(world.source.calibration), lanes=world.lanes)
     stop_s, decode_s = world.source.stop_s, world.source.decode_s
 
@@ -123,7 +123,7 @@ def play(policy: Policy, world: World) -> Played:
         busy = scheduler.busy(decision.decided_at_s) if world.times.depends_on_load else 1
         return decode_s, world.times.inference_s(job.id, decision.variant.name, busy)
 
-    outcomes = simulate(scheduler, world.arrivals(), service_time, lambda _: stop_s)
+    outcomes = simulate(scheduler, world.arrivals(spends), service_time, lambda _: stop_s)
     terminated = scheduler.statistics(world.arrivals_s[-1]).terminated
     return Played(outcomes, terminated, scheduler.wasted_s, scheduler.events_s)
 
