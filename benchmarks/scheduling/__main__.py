@@ -1,7 +1,7 @@
 """`python -m benchmarks.scheduling [--quick] [--times NAME|FILE] [--trace FILE] [--out FILE] [--processes N]`."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,20 +12,24 @@ from benchmarks.machine import ROOT
 from benchmarks.report import say
 from benchmarks.scheduling import cells, page
 from benchmarks.scheduling.campaign import Campaign, run
-from benchmarks.scheduling.cells import FULL, QUICK, Offer
+from benchmarks.scheduling.cells import FULL, QUICK, Effort, Offer
 from service.commands.simulate import unstored
 from service.pipeline.cpus import usable_cores
 from service.simulation import traces
 from service.simulation.errors import SimulationError
 from service.simulation.study import Study
 
+TRAINING = 0.4
+"""Requests to tune on, over those of a seed to judge by."""
 
-def campaign(times: str, recorded: list[Path], processes: int, *, quick: bool) -> Campaign:
+
+def campaign(times: str, recorded: list[Path], effort: Effort, processes: int, kept: Path) -> Campaign:
     """Raises `SimulationError`, `OSError`."""
     catalogue, source = unstored(times)
     known = {path.stem: traces.read(path) for path in recorded}
-    offer = Offer(catalogue, source, known, QUICK if quick else FULL)
-    return Campaign(offer, cells.few() if quick else cells.chosen(list(known)), processes)
+    offer = Offer(catalogue, source, known, effort)
+    wanted = cells.few() if effort == QUICK else cells.chosen(list(known))
+    return Campaign(offer, wanted, processes, None if effort == QUICK else kept)
 
 
 def write(path: Path, study: Study) -> None:
@@ -48,17 +52,19 @@ def main(
     out: Annotated[
         Path | None, typer.Option(help="Default: benchmarks/results/scheduling-<date>-<commit>.json")
     ] = None,
+    requests: Annotated[int, typer.Option(min=100, help="Of each cell and seed, at least.")] = FULL.requests,
     processes: Annotated[int | None, typer.Option(min=1, help="Default: one for each usable core.")] = None,
 ) -> None:
-    """Play all cells, judge the goals, print tables, write JSON."""
+    """Play all cells, judge the goals, print tables, write JSON. What was stopped goes on where it was."""
+    here = machine.describe()
+    path = out or ROOT / "benchmarks" / "results" / f"scheduling-{here.date[:10]}-{here.commit}.json"
+    effort = QUICK if quick else replace(FULL, requests=requests, training_requests=round(TRAINING * requests))
     try:
-        wanted = campaign(times, trace or [], processes or usable_cores(), quick=quick)
+        wanted = campaign(times, trace or [], effort, processes or usable_cores(), path.with_suffix(".cells"))
     except (SimulationError, OSError) as error:
         say(" ".join(str(error).split()))
         raise typer.Exit(2) from error
     made = run(wanted, say)
-    here = machine.describe()
-    path = out or ROOT / "benchmarks" / "results" / f"scheduling-{here.date[:10]}-{here.commit}.json"
     write(path, made)
     report.show(page.tables(made))
     say(f"written to {path}")

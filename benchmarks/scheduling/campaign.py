@@ -4,12 +4,14 @@ import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from benchmarks import machine
 from benchmarks.scheduling.cells import MIXED, Offer
 from benchmarks.scheduling.contest import CONTESTANTS, K1, SAFE, Contestant, space
 from benchmarks.scheduling.course import course
 from benchmarks.scheduling.goals import best_baseline, judged
+from benchmarks.scheduling.kept import Kept
 from benchmarks.scheduling.measure import played_cell
 from service.core.catalogue import rank
 from service.simulation.study import Cell, CellResult, Facts, Series, Setting, Study
@@ -27,6 +29,8 @@ class Campaign:
     offer: Offer
     cells: Sequence[Cell]
     processes: int
+    kept: Path | None = None
+    """Where finished cells are kept, so that a campaign that was stopped goes on."""
     accuracies: str = "as published for the variants, on ImageNet-1k"
     """What an answer is worth."""
 
@@ -34,7 +38,8 @@ class Campaign:
 def run(campaign: Campaign, announce: Announce) -> Study:
     """Everything. `announce` is told of each cell that is done."""
     here = asdict(machine.describe())
-    results = _played(campaign, announce)
+    kept = Kept(campaign.kept, f"{here['commit']} {campaign.offer.source.label} {campaign.offer.effort}")
+    results = _played(campaign, kept, announce)
     return Study(
         machine=here,
         setting=_setting(campaign),
@@ -44,17 +49,18 @@ def run(campaign: Campaign, announce: Announce) -> Study:
     )
 
 
-def _played(campaign: Campaign, announce: Announce) -> list[CellResult]:
-    """In the order of `cells`; begun with the longest, so that no process is left with one at the end."""
-    longest = sorted(campaign.cells, key=lambda cell: -cell.lanes * cell.load)
-    done: dict[Cell, CellResult] = {}
+def _played(campaign: Campaign, kept: Kept, announce: Announce) -> list[CellResult]:
+    """In the order of `cells`."""
+    done = kept.results()
+    wanted = [cell for cell in campaign.cells if cell not in done]
     fork = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(campaign.processes, fork, initializer=_use, initargs=(campaign.offer,)) as pool:
-        jobs: list[Future[CellResult]] = [pool.submit(_one, cell) for cell in longest]
+        jobs: list[Future[CellResult]] = [pool.submit(_one, cell) for cell in wanted]
         for job in as_completed(jobs):
             result = job.result()
             done[result.cell] = result
-            announce(f"[{len(done)}/{len(longest)}] {result.cell}")
+            kept.keep(result)
+            announce(f"[{len(done)}/{len(campaign.cells)}] {result.cell}")
     return [done[cell] for cell in campaign.cells]
 
 

@@ -53,7 +53,7 @@ QUICK = Effort(300, 150, (1, 2), least=False)
 
 def chosen(recorded: Sequence[str] = ()) -> list[Cell]:
     """All cells of the campaign; those of recorded traces, by name, in addition."""
-    return list(dict.fromkeys([*_two_lanes(recorded), *_other_lanes(), *_other_budgets()]))
+    return list(dict.fromkeys([*_two_lanes(recorded), *_other_budgets(), *_other_lanes()]))
 
 
 def few() -> list[Cell]:
@@ -65,21 +65,21 @@ def few() -> list[Cell]:
 
 
 def _two_lanes(recorded: Sequence[str]) -> Iterator[Cell]:
-    for trace, load in product(traces.SHAPES, (0.2, 0.4, 0.6, 0.8, 1.1)):
+    for load, trace in product((0.4, 0.8, 0.2, 1.1, 0.6), traces.SHAPES):
         yield Cell(trace, load, MIXED, 2)
-    for trace, load in product(("poisson", "gamma4"), (1.3, 1.5)):
+    for trace, load in (("poisson", 1.3), ("poisson", 1.5), ("gamma4", 1.5)):
         yield Cell(trace, load, MIXED, 2)
     for trace, load in product(recorded, (0.4, 0.8)):
         yield Cell(trace, load, MIXED, 2)
 
 
 def _other_lanes() -> Iterator[Cell]:
-    for trace, load in product(("poisson", "gamma4"), (0.2, 0.4, 0.6, 0.8)):
-        yield Cell(trace, load, MIXED, 8)
-    for trace, load in (("gamma8", 0.4), ("gamma8", 0.8), ("step", 0.4), ("ramp", 0.4), ("poisson", 1.1)):
-        yield Cell(trace, load, MIXED, 8)
     for trace, load in product(("poisson", "gamma4"), (0.4, 0.8)):
         yield Cell(trace, load, MIXED, 1)
+    for trace, load in product(("poisson", "gamma4", "gamma8"), (0.4, 0.2, 0.8)):
+        yield Cell(trace, load, MIXED, 8)
+    for trace in ("step", "ramp"):
+        yield Cell(trace, 0.4, MIXED, 8)
 
 
 def _other_budgets() -> Iterator[Cell]:
