@@ -19,10 +19,12 @@ from pydantic.fields import FieldInfo
 from benchmarks.g16 import page as g16
 from benchmarks.g16 import study as g16_study
 from benchmarks.report import Table
+from benchmarks.scheduling import page as scheduling
 from service import settings
 from service.core.errors import ErrorKind
 from service.core.values import AccuracySource, Reason
 from service.edges.status import STATUS
+from service.simulation import study
 from service.telemetry import metrics
 
 FOLDER = Path(__file__).resolve().parent
@@ -127,8 +129,13 @@ PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors_page,
 }
 
-WITH_FIGURES = ("g16.md",)
+WITH_FIGURES = ("g16.md", "scheduling.md")
 """Pages with tables from a file of results, where they are there."""
+RESULTS: dict[str, Callable[[Path], list[Table]]] = {
+    "g16": lambda path: g16.tables(g16_study.read(path)),
+    "scheduling": lambda path: scheduling.tables(study.read(path)),
+}
+"""Tables of a file of results, by the beginning of its name."""
 FIGURES = re.compile(
     r"(?P<begin><!-- figures of (?P<file>\S+): (?P<titles>[^>]+) -->\n).*?(?P<end><!-- end of figures -->)", re.DOTALL
 )
@@ -143,7 +150,11 @@ def page_with_figures(text: str, root: Path) -> str:
 
 
 def _figures(found: re.Match[str], root: Path) -> str:
-    tables = {table.title: table for table in g16.tables(g16_study.read(root / found["file"]))}
+    path = root / found["file"]
+    kind = next((kind for kind in RESULTS if path.name.startswith(kind)), None)
+    if kind is None:
+        raise ValueError(f"{found['file']} is of no kind that has tables; they begin with {' or '.join(RESULTS)}")
+    tables = {table.title: table for table in RESULTS[kind](path)}
     titles = [title.strip() for title in found["titles"].split(",")]
     if unknown := set(titles) - set(tables):
         raise ValueError(f"no tables {', '.join(sorted(unknown))} in {found['file']}; there are {', '.join(tables)}")

@@ -10,8 +10,9 @@ from benchmarks import machine
 from benchmarks.scheduling.cells import MIXED, Offer
 from benchmarks.scheduling.contest import CONTESTANTS, K1, SAFE, Contestant, space
 from benchmarks.scheduling.course import course
-from benchmarks.scheduling.goals import best_baseline, judged
+from benchmarks.scheduling.goals import judged
 from benchmarks.scheduling.kept import Kept
+from benchmarks.scheduling.labels import Labels
 from benchmarks.scheduling.measure import played_cell
 from service.core.catalogue import rank
 from service.simulation.study import Cell, CellResult, Facts, Series, Setting, Study
@@ -29,10 +30,17 @@ class Campaign:
     offer: Offer
     cells: Sequence[Cell]
     processes: int
+    labels: Labels | None = None
+    """What variants answer on real images; None: an answer is worth what is known of its variant."""
     kept: Path | None = None
     """Where finished cells are kept, so that a campaign that was stopped goes on."""
-    accuracies: str = "as published for the variants, on ImageNet-1k"
-    """What an answer is worth."""
+
+    @property
+    def accuracies(self) -> str:
+        """What an answer is worth."""
+        if self.labels is None:
+            return "as published for the variants, on ImageNet-1k"
+        return f"right or wrong, on {self.labels.images} labelled images of {self.labels.name}, drawn at random"
 
 
 def run(campaign: Campaign, announce: Announce) -> Study:
@@ -54,7 +62,7 @@ def _played(campaign: Campaign, kept: Kept, announce: Announce) -> list[CellResu
     done = kept.results()
     wanted = [cell for cell in campaign.cells if cell not in done]
     fork = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(campaign.processes, fork, initializer=_use, initargs=(campaign.offer,)) as pool:
+    with ProcessPoolExecutor(campaign.processes, fork, initializer=_use, initargs=(campaign,)) as pool:
         jobs: list[Future[CellResult]] = [pool.submit(_one, cell) for cell in wanted]
         for job in as_completed(jobs):
             result = job.result()
@@ -64,22 +72,22 @@ def _played(campaign: Campaign, kept: Kept, announce: Announce) -> list[CellResu
     return [done[cell] for cell in campaign.cells]
 
 
-_OFFERED: list[Offer] = []
-"""In a process of the pool: what its cells are made of. It cannot be sent with each cell; a fork inherits it."""
+_PLAYED: list[Campaign] = []
+"""In a process of the pool: what it works on. It cannot be sent with each cell; a fork inherits it."""
 
 
-def _use(offer: Offer) -> None:
-    _OFFERED[:] = [offer]
+def _use(campaign: Campaign) -> None:
+    _PLAYED[:] = [campaign]
 
 
 def _one(cell: Cell) -> CellResult:
-    return played_cell(cell, _OFFERED[0])
+    return played_cell(cell, _PLAYED[0].offer, _PLAYED[0].labels)
 
 
 def _series(cell: Cell, results: Sequence[CellResult], offer: Offer) -> Series:
     """K1 beside the cheapest variant alone and the baseline that did best."""
     result = next(result for result in results if result.cell == cell)
-    return course(result, [K1, SAFE, *({best_baseline(result).policy} - {SAFE})], offer)
+    return course(result, [K1, SAFE, *({result.best_baseline().policy} - {SAFE})], offer)
 
 
 def _setting(campaign: Campaign) -> Setting:

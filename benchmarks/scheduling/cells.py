@@ -64,6 +64,12 @@ def few() -> list[Cell]:
     ]  # fmt: skip
 
 
+def of_a_store(lanes: int) -> list[Cell]:
+    """For service times of this machine, which were measured on so many lanes."""
+    mixed = [Cell(trace, load, MIXED, lanes) for load, trace in product((0.4, 0.8), ("poisson", "gamma4", "step"))]
+    return [*mixed, Cell("poisson", 0.4, "3x", lanes), Cell("poisson", 1.1, MIXED, lanes)]
+
+
 def _two_lanes(recorded: Sequence[str]) -> Iterator[Cell]:
     for load, trace in product((0.4, 0.8, 0.2, 1.1, 0.6), traces.SHAPES):
         yield Cell(trace, load, MIXED, 2)

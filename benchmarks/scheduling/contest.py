@@ -48,7 +48,6 @@ CONTESTANTS = (
     Contestant("proteus"),
     Contestant("elastico"),
 )
-OURS = frozenset(contestant.name for contestant in CONTESTANTS if contestant.ours)
 
 
 @dataclass(frozen=True, slots=True)

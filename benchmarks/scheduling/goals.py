@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.scheduling.cells import MIXED
-from benchmarks.scheduling.contest import K1, OURS, SAFE
+from benchmarks.scheduling.contest import K1, SAFE
 from service.simulation.study import CellResult, Goal, Miss, PolicyResult
 
 LIGHT = 0.5
@@ -36,15 +36,6 @@ def judged(cells: Sequence[CellResult]) -> tuple[Goal, ...]:
     return (*_near(cells), *_ahead(cells), *_safe(cells), _goodput(cells), *_cost(cells))
 
 
-def best_baseline(cell: CellResult) -> PolicyResult:
-    """With hindsight: the one that came out best on the requests that count. Raises `ValueError` without any."""
-    return max(_baselines(cell), key=lambda result: result.effective.value)
-
-
-def _baselines(cell: CellResult) -> list[PolicyResult]:
-    return [result for result in cell.policies if result.policy not in OURS]
-
-
 def _near(cells: Sequence[CellResult]) -> Iterator[Goal]:
     """G1."""
     for lanes, (of_bound, attained, safe_attains) in NEAR.items():
@@ -67,13 +58,13 @@ def _ahead(cells: Sequence[CellResult]) -> Iterator[Goal]:
     for lanes, better in BETTER.items():
         ours = [cell for cell in cells if (cell.cell.lanes == MANY_LANES) == (lanes == MANY_LANES)]
         which = f"{lanes} lanes" if lanes == MANY_LANES else f"{lanes} lanes and fewer"
-        gains = [best_baseline(cell).k1_effective.value for cell in ours]
+        gains = [cell.best_baseline().k1_effective.value for cell in ours]
         mean = sum(gains) / len(gains) if gains else None
         yield Goal(
             f"G2 effective accuracy, {which}", "ahead of the best tuned baseline of each cell, mean over cells", mean,
             better, "points", len(ours), mean is not None and mean >= better,
         )  # fmt: skip
-    attained = [_not_lower(cell, best_baseline(cell).k1_attainment.high) for cell in cells]
+    attained = [_not_lower(cell, cell.best_baseline().k1_attainment.high) for cell in cells]
     yield _worst("G2 attainment", "not lower than the best baseline's: upper end of the paired interval", 0.0, "points",
                  attained)  # fmt: skip
     yield _won(cells)
@@ -83,7 +74,7 @@ def _won(cells: Sequence[CellResult]) -> Goal:
     """Not significantly worse in either."""
     misses = []
     for cell in cells:
-        best = best_baseline(cell)
+        best = cell.best_baseline()
         worse = min(best.k1_effective.high, best.k1_attainment.high)
         if worse < 0:
             figures = f"effective {_points(best.k1_effective.value)}, attainment {_points(best.k1_attainment.value)}"
@@ -157,7 +148,7 @@ def _most(cell: CellResult, value: float, limit: float) -> Judged:
 
 
 def _not_lower(cell: CellResult, high: float) -> Judged:
-    best = best_baseline(cell)
+    best = cell.best_baseline()
     return Judged(cell, high, high >= 0, f"against {best.policy}: {_points(best.k1_attainment.value)}")
 
 

@@ -6,7 +6,7 @@ requests (batch means; Law & Kelton), ten blocks for each seed, and normal.
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmarks.scheduling.cells import WARM_UP, Offer
 from benchmarks.scheduling.contest import CONTESTANTS, K1, Choice, Contestant, space
+from benchmarks.scheduling.labels import Labels
 from benchmarks.scheduling.tuning import tuned
 from service.core.catalogue import rank
 from service.core.simulator import Outcome
@@ -77,9 +78,13 @@ def sheet(played: Played, world: World, worth: Worth = known_accuracy) -> Sheet:
     )
 
 
-def played_cell(cell: Cell, offer: Offer, worths: Mapping[int, Worth] | None = None) -> CellResult:
-    """Everything about one cell. `worths`: by position of the seed, where it is not what is known of the variants."""
+def played_cell(cell: Cell, offer: Offer, labels: Labels | None = None) -> CellResult:
+    """Everything about one cell. With `labels`, an answer is worth something when it is right about its image; without,
+    what is known of its variant."""
     training, worlds = offer.training(cell), offer.judged(cell)
+    worths: list[Worth] = [known_accuracy for _ in worlds]
+    if labels is not None:
+        worths = [labels.worth(world, seed) for world, seed in zip(worlds, offer.effort.seeds, strict=True)]
     common_s = offer.budget_s(cell)
     choices, sheets = dict[str, Choice](), dict[str, list[Sheet]]()
     for contestant in CONTESTANTS:
@@ -88,8 +93,8 @@ def played_cell(cell: Cell, offer: Offer, worths: Mapping[int, Worth] | None = N
         wanted = space(contestant, offer.catalogue, training.variants[0].name, scale=offer.scale, common_s=common_s)
         choice = choices[contestant.name] = tuned(wanted, lambda one: _effective(one, training))
         sheets[contestant.name] = [
-            sheet(_played(choice, world, contestant.spends), world, worths[number] if worths else known_accuracy)
-            for number, world in enumerate(worlds)
+            sheet(_played(choice, world, contestant.spends), world, worth)
+            for world, worth in zip(worlds, worths, strict=True)
         ]
     bound = float(np.mean([world.bound for world in worlds]))
     results = [
@@ -120,6 +125,7 @@ def _result(
     pairs = list(zip(k1, ours, strict=True))
     return PolicyResult(
         policy=contestant.name,
+        ours=contestant.ours,
         parameters=choice.shown(contestant),
         attainment=estimate(one.met for one in ours),
         accuracy=round(sum(float(one.worth.sum()) for one in ours) / met, DIGITS) if met else None,

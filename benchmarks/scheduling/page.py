@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from benchmarks.report import Table
 from benchmarks.scheduling.contest import K1, SAFE
-from benchmarks.scheduling.goals import best_baseline
 from service.simulation.study import CellResult, Estimate, Goal, PolicyResult, Setting, Study
 
 NONE = "–"
@@ -71,7 +70,7 @@ def _cells_table(cells: Sequence[CellResult]) -> Table:
 
 
 def _cell_row(cell: CellResult) -> list[str]:
-    ours, safe, best = cell.of(K1), cell.of(SAFE), best_baseline(cell)
+    ours, safe, best = cell.of(K1), cell.of(SAFE), cell.best_baseline()
     if ours is None or safe is None:
         raise ValueError(f"{K1} or {SAFE} did not take part in {cell.cell}")
     return [

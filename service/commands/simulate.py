@@ -90,7 +90,7 @@ def _policy(name: str, world: World, parameters: Mapping[str, float]) -> Policy:
 
 
 def _world(asked: Asked) -> World:
-    catalogue, source = unstored(asked.times or DEFAULT_TIMES) if asked.store is None else _stored(asked, asked.store)
+    catalogue, source = unstored(asked.times or DEFAULT_TIMES) if asked.store is None else stored(asked, asked.store)
     trace: traces.Trace
     load: float | None
     if asked.trace in traces.SHAPES:
@@ -111,8 +111,11 @@ def _source(wanted: str) -> Source:
     return times.published(wanted) if wanted in times.PUBLISHED else times.logged(_existing(wanted, times.PUBLISHED))
 
 
-def _stored(asked: Asked, store: Path) -> tuple[Catalogue, Source]:
-    """Accuracies of the store; its costs as the server would find them here, unless others are named."""
+def stored(asked: Asked, store: Path) -> tuple[Catalogue, Source]:
+    """Accuracies of the store; its costs as the server would find them here, unless others are named.
+
+    Raises `SimulationError`, `OSError`.
+    """
     # What serves takes a second to import, which only this needs.
     from service import app, settings
     from service.dataplane import REFERENCE_IMAGE

@@ -41,6 +41,8 @@ class PolicyResult:
     """One policy in one cell."""
 
     policy: str
+    ours: bool
+    """Whether it is no baseline: K1, its relatives, and what a request may ask for beside it."""
     parameters: dict[str, float | str]
     """Chosen on other requests of the same kind; empty where nothing was tuned."""
     attainment: Estimate
@@ -80,6 +82,10 @@ class CellResult:
     def of(self, policy: str) -> PolicyResult | None:
         """None where it does not take part."""
         return next((result for result in self.policies if result.policy == policy), None)
+
+    def best_baseline(self) -> PolicyResult:
+        """With hindsight: whose effective accuracy came out highest. Raises `ValueError` where there is none."""
+        return max((result for result in self.policies if not result.ours), key=lambda one: one.effective.value)
 
 
 @dataclass(frozen=True, slots=True)

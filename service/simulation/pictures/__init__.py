@@ -19,7 +19,7 @@ from service.simulation.study import Study
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DPI = 110
+DPI = 96
 
 
 def draw(study: Study, folder: Path, coverage: Path | None = None) -> dict[str, Path]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from service.simulation.pictures import style
-from service.simulation.study import CellResult, PolicyResult, Study
+from service.simulation.study import CellResult, Study
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 BUDGETS = "mixed"
 BURSTINESS = ("ramp", "poisson", "gamma4", "gamma8", "step")
 """From even to bursty; recorded traces come after."""
-OURS = ("k1", "k1-no-termination", "p2", "p3")
 MOST = 4.0
 """Points at which a colour is as deep as it gets."""
 
@@ -31,17 +30,13 @@ def heat_figure(study: Study) -> "Figure | None":
         for axes, what in zip(row, ("effective accuracy", "attainment"), strict=True):
             _panel(axes, ours, what)
             axes.set_title(f"{what}, {count} lanes", loc="left", color=style.INK)
+        row[1].tick_params(labelleft=False)
     bar = drawn.colorbar(
         panels[0][0].images[0], ax=panels, shrink=0.8, extend="both", label="points (blue: K1 is ahead)"
     )
     bar.outline.set_visible(False)
     style.headline(drawn, "K1 less the best tuned baseline of each cell, mixed budgets", list(panels.flat))
     return drawn
-
-
-def best_baseline(cell: CellResult) -> PolicyResult:
-    """With hindsight, by effective accuracy."""
-    return max((one for one in cell.policies if one.policy not in OURS), key=lambda one: one.effective.value)
 
 
 def _panel(axes: "Axes", cells: Sequence[CellResult], what: str) -> None:
@@ -71,7 +66,7 @@ def _figures(axes: "Axes", values: Sequence[Sequence[float]]) -> None:
 def _value(cell: CellResult | None, what: str, nothing: float) -> float:
     if cell is None:
         return nothing
-    best = best_baseline(cell)
+    best = cell.best_baseline()
     return 100 * (best.k1_effective if what == "effective accuracy" else best.k1_attainment).value
 
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 LANES, BUDGETS = 2, "mixed"
 LEAST_MISSED = 0.0005
 """Drawn there, at the right edge, when fewer are missed."""
-MOST_MISSED = 0.6
+MOST_MISSED = 0.4
 """Likewise at the left edge."""
-TICKS = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
+TICKS = (0.6, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
 COLUMNS = 3
 LEAST_WIDTH = 9.0
 """Of the picture, in inches, for the sake of the legend."""
@@ -42,12 +42,12 @@ def trade_figure(study: Study, load: float) -> "Figure":
     columns = min(COLUMNS, len(cells))
     rows = math.ceil(len(cells) / columns)
     drawn = style.figure(max(4.1 * columns, LEAST_WIDTH), 3.3 * rows + 1.3)
-    panels = drawn.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat
+    panels = list(drawn.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
     shown = []
     for axes, cell in zip(panels, cells, strict=False):
         _panel(axes, cell)
         shown.append(axes)
-    for axes in list(panels)[len(cells) :]:
+    for axes in panels[len(cells) :]:
         axes.set_visible(False)
     for axes in shown[-columns:]:
         axes.set_xlabel("answered in time, % (right is better)", color=style.INK)
@@ -66,6 +66,7 @@ def _cells(study: Study) -> list[CellResult]:
 
 
 def _panel(axes: "Axes", cell: CellResult) -> None:
+    """One trace."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     style.plain(axes)
@@ -98,7 +99,7 @@ def _bound(axes: "Axes", cell: CellResult) -> None:
 def _limits(cells: Sequence[CellResult]) -> tuple[float, float]:
     """Of accuracy, with some room."""
     found = [one.accuracy for cell in cells for one in cell.policies if one.accuracy is not None]
-    return min(found) - 0.005, max(found) + 0.005
+    return min(found) - 0.005, max(found + [cell.bound for cell in cells]) + 0.005
 
 
 def _front(axes: "Axes", results: Sequence[PolicyResult]) -> None:
