@@ -104,6 +104,10 @@ realtime: $(VENV)/dev.stamp ## the simulator against the real server, on this ma
 	$(BIN)/effserve build b0 b1 b2 b3 b4 --store $(UNTRAINED)
 	$(BIN)/python -m benchmarks.realtime --store $(UNTRAINED)
 
+.PHONY: scheduling
+scheduling: $(VENV)/dev.stamp ## what decides, against what was published: simulated, about 20 minutes
+	$(BIN)/python -m benchmarks.scheduling
+
 .PHONY: lock
 lock: ## write requirements/*.txt anew from pyproject.toml
 	$(PYTHON) -m venv .venv-lock

@@ -21,10 +21,12 @@ from benchmarks.g16 import study as g16_study
 from benchmarks.realtime import page as realtime
 from benchmarks.realtime import validation
 from benchmarks.report import Table
+from benchmarks.scheduling import page as scheduling
 from service import settings
 from service.core.errors import ErrorKind
 from service.core.values import AccuracySource, Reason
 from service.edges.status import STATUS
+from service.simulation import study
 from service.telemetry import metrics
 
 FOLDER = Path(__file__).resolve().parent
@@ -129,26 +131,33 @@ PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors_page,
 }
 
-WITH_FIGURES: dict[str, Callable[[Path], list[Table]]] = {
-    "g16.md": lambda path: g16.tables(g16_study.read(path)),
-    "validation.md": lambda path: realtime.tables(validation.read(path)),
+WITH_FIGURES = ("g16.md", "scheduling.md", "validation.md")
+"""Pages with tables from a file of results, where they are there."""
+RESULTS: dict[str, Callable[[Path], list[Table]]] = {
+    "g16": lambda path: g16.tables(g16_study.read(path)),
+    "scheduling": lambda path: scheduling.tables(study.read(path)),
+    "realtime": lambda path: realtime.tables(validation.read(path)),
 }
-"""Pages with tables from a file of results, where they are there, and how such a file is read."""
+"""Tables of a file of results, by the beginning of its name."""
 FIGURES = re.compile(
     r"(?P<begin><!-- figures of (?P<file>\S+): (?P<titles>[^>]+) -->\n).*?(?P<end><!-- end of figures -->)", re.DOTALL
 )
 
 
-def page_with_figures(text: str, root: Path, tables: Callable[[Path], list[Table]]) -> str:
+def page_with_figures(text: str, root: Path) -> str:
     """The page with the tables that its markers name made anew. Raises `ValueError`, `OSError`."""
-    page, made = FIGURES.subn(lambda found: f"{found['begin']}\n{_figures(found, root, tables)}{found['end']}", text)
+    page, made = FIGURES.subn(lambda found: f"{found['begin']}\n{_figures(found, root)}{found['end']}", text)
     if made == 0 or made != text.count("<!-- figures of "):
         raise ValueError("a page of figures has no marker, or one that is not as docs/generate.py describes it")
     return page
 
 
-def _figures(found: re.Match[str], root: Path, tables: Callable[[Path], list[Table]]) -> str:
-    there = {table.title: table for table in tables(root / found["file"])}
+def _figures(found: re.Match[str], root: Path) -> str:
+    path = root / found["file"]
+    kind = next((kind for kind in RESULTS if path.name.startswith(kind)), None)
+    if kind is None:
+        raise ValueError(f"{found['file']} is of no kind that has tables; they begin with {' or '.join(RESULTS)}")
+    there = {table.title: table for table in RESULTS[kind](path)}
     titles = [title.strip() for title in found["titles"].split(",")]
     if unknown := set(titles) - set(there):
         raise ValueError(f"no tables {', '.join(sorted(unknown))} in {found['file']}; there are {', '.join(there)}")
@@ -167,8 +176,8 @@ def main(arguments: list[str] | None = None, folder: Path = FOLDER) -> int:
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 when a page is out of date")
     checking = parser.parse_args(arguments).check
     wanted = {name: page() for name, page in PAGES.items()} | {
-        name: page_with_figures((folder / name).read_text(encoding="utf-8"), folder.parent, tables)
-        for name, tables in WITH_FIGURES.items()
+        name: page_with_figures((folder / name).read_text(encoding="utf-8"), folder.parent)
+        for name in WITH_FIGURES
         if (folder / name).is_file()
     }
     stale = differing(wanted, folder)

@@ -1,6 +1,6 @@
 """The command line.
 
-`effserve serve | build | train | pack | pull | import | evaluate | simulate | variants | classify | plan`
+`effserve serve | build | train | pack | pull | import | evaluate | simulate | report | variants | classify | plan`
 
 Thin: each command turns its options into settings or arguments and calls one function. What builds graphs needs the
 `build` extra, so it is imported only by the commands that use it.
@@ -359,6 +359,18 @@ def simulate(
         trace, policy or ["k1"], lanes, load, budgets, requests, seed, times, store, route_untrained, parameters or ()
     )
     simulation.simulate(asked, as_json=as_json)
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="What `python -m benchmarks.scheduling` wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder for report.html and the PNG files.")],
+    coverage: Annotated[Path | None, typer.Option(help="What `python -m benchmarks.coverage` wrote.")] = None,
+) -> None:
+    """Render a comparison of policies: one HTML page that needs nothing else, and its pictures."""
+    from service.commands import report as reporting
+
+    reporting.report(results, out, coverage)
 
 
 @app.command()

@@ -41,6 +41,11 @@ class FixedCosts:
         """Tail."""
         return self.expected_s(variant, decode_s) * self.tail_factor
 
+    @property
+    def changes(self) -> int:
+        """None."""
+        return 0
+
     def respond_s(self) -> float:
         """Reserve."""
         return self.reserve_s

@@ -91,7 +91,7 @@ def _policy(name: str, world: World, parameters: Mapping[str, float]) -> Policy:
 
 
 def _world(asked: Asked) -> World:
-    catalogue, source = _unstored(asked.times or DEFAULT_TIMES) if asked.store is None else _stored(asked, asked.store)
+    catalogue, source = unstored(asked.times or DEFAULT_TIMES) if asked.store is None else stored(asked, asked.store)
     trace: traces.Trace
     load: float | None
     if asked.trace in traces.SHAPES:
@@ -102,7 +102,8 @@ def _world(asked: Asked) -> World:
     return make_world(catalogue, source, trace, lanes=asked.lanes, load=load, mix=mix, seed=asked.seed)
 
 
-def _unstored(wanted: str) -> tuple[Catalogue, Source]:
+def unstored(wanted: str) -> tuple[Catalogue, Source]:
+    """Variants and times as others published them, or times of a file. Raises `SimulationError`, `OSError`."""
     source = _source(wanted)
     return variants.published(source.calibration.inference_s), source
 
@@ -111,8 +112,11 @@ def _source(wanted: str) -> Source:
     return times.published(wanted) if wanted in times.PUBLISHED else times.logged(_existing(wanted, times.PUBLISHED))
 
 
-def _stored(asked: Asked, store: Path) -> tuple[Catalogue, Source]:
-    """Accuracies of the store; its costs as the server would find them here, unless others are named."""
+def stored(asked: Asked, store: Path) -> tuple[Catalogue, Source]:
+    """Accuracies of the store; its costs as the server would find them here, unless others are named.
+
+    Raises `SimulationError`, `OSError`.
+    """
     # What serves takes a second to import, which only this needs.
     from service import app, settings
     from service.dataplane import REFERENCE_IMAGE

@@ -1,10 +1,13 @@
 """The variants a policy may choose from: which are routed, which are dominated, which a request is left with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from service.core.errors import EffserveError, ErrorKind
 from service.core.state import Costs
 from service.core.values import Job, Variant
+
+MOST_FRONTS = 8
+"""Pareto sets that are kept: as many as there are numbers of busy lanes that matter, on most machines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +17,10 @@ class Catalogue:
     variants: tuple[Variant, ...]
     route_untrained: bool = False
     """Whether seeded weights may be chosen by budget (capacity planning)."""
+    _fronts: "list[tuple[Costs, int, tuple[Variant, ...]]]" = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
+    """The last Pareto sets, each with what it follows from. Several decisions are taken between two runs that teach."""
 
     def routed(self) -> tuple[Variant, ...]:
         """Variants that a budget may choose."""
@@ -24,6 +31,15 @@ class Catalogue:
 
         Every variant decodes the same image, so the set does not depend on which one.
         """
+        for known, changes, front in self._fronts:
+            if known is costs and changes == costs.changes:
+                return front
+        front = self._front(costs)
+        others = [one for one in self._fronts if one[0] is not costs]
+        self._fronts[:] = [(costs, costs.changes, front), *others[: MOST_FRONTS - 1]]
+        return front
+
+    def _front(self, costs: Costs) -> tuple[Variant, ...]:
         best: list[Variant] = []
         for variant in sorted(self.routed(), key=lambda v: (costs.expected_s(v.name, 0.0), -rank(v), v.name)):
             if not best or rank(variant) > rank(best[-1]):

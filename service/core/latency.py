@@ -127,6 +127,8 @@ class LatencyModel:
         self._calibration = calibration
         self._miss_rate = miss_rate
         self._window = window
+        self._changes = 0
+        self._levels = [_AtLevel(self, busy) for busy in range(1, calibration.lanes + 1)]
         self.forget()
 
     def __repr__(self) -> str:
@@ -158,7 +160,12 @@ class LatencyModel:
 
     def at(self, busy: int) -> Costs:
         """Predictions for runs that begin with so many lanes at work, their own among them."""
-        return _AtLevel(self, busy) if self._alone else self
+        return self._levels[min(busy, self._calibration.lanes) - 1] if self._alone else self
+
+    @property
+    def changes(self) -> int:
+        """See `Costs.changes`."""
+        return self._changes
 
     def expected_decode_s(self, header: ImageHeader) -> float:
         """Expected decode + resize time of an image, from its header alone. Raises `KeyError` for unknown formats."""
@@ -168,11 +175,11 @@ class LatencyModel:
 
     def expected_s(self, variant: str, decode_s: float, busy: int | None = None) -> float:
         """Mean service time of `variant` on an image that takes `decode_s` to decode; `busy` None: all lanes."""
-        return self._base(variant, decode_s, busy) * self._mean
+        return (self._inference_s(variant, busy) + decode_s) * self._slowdown_and_mean
 
     def tail_s(self, variant: str, decode_s: float, busy: int | None = None) -> float:
         """The time within which all but `miss_rate` of such runs finish."""
-        return self._base(variant, decode_s, busy) * self._tail * self._own[variant].correction
+        return (self._inference_s(variant, busy) + decode_s) * self._slowdown_and_tail * self._own[variant].correction
 
     def respond_s(self) -> float:
         """Upper quantile of the time from lane to response: kept in reserve from each budget."""
@@ -211,9 +218,6 @@ class LatencyModel:
             self._ratios.drop_oldest()
             self._calibrated_left -= 1
 
-    def _base(self, variant: str, decode_s: float, busy: int | None) -> float:
-        return (self._inference_s(variant, busy) + decode_s) * self._slowdown
-
     def _inference_s(self, variant: str, busy: int | None) -> float:
         """The base of a variant with so many lanes at work: on the line between one and all of them."""
         busy_s, alone_s, lanes = self._inference[variant], self._alone.get(variant), self._calibration.lanes
@@ -235,8 +239,10 @@ class LatencyModel:
 
     def _refresh(self) -> None:
         self._slowdown = median(self._slowdowns) if len(self._slowdowns) == SLOWDOWN_WINDOW else 1.0
-        self._mean = self._ratios.mean() if len(self._ratios) else 1.0
+        mean = self._ratios.mean() if len(self._ratios) else 1.0
         self._tail = self._bound()
+        self._slowdown_and_mean, self._slowdown_and_tail = self._slowdown * mean, self._slowdown * self._tail
+        self._changes += 1
 
     def _bound(self) -> float:
         """The quantile that the guard asks for. Asked for more than the window can tell, it is the largest ratio."""
@@ -253,6 +259,10 @@ class _AtLevel:
 
     model: LatencyModel
     busy: int
+
+    @property
+    def changes(self) -> int:
+        return self.model.changes
 
     def expected_s(self, variant: str, decode_s: float) -> float:
         return self.model.expected_s(variant, decode_s, self.busy)

@@ -33,6 +33,8 @@ class Situation:
         self.stop_s = stop_s
         """Time within which a terminated run stops; None when the rule may terminate none now."""
         self.front = catalogue.front(costs)
+        self._respond_s = costs.respond_s()
+        self._least_s: dict[tuple[str | None, float | None, float], float] = {}
 
     def eligible(self, job: Job) -> tuple[Variant, ...]:
         """What the job leaves to choose from, most accurate first."""
@@ -44,7 +46,7 @@ class Situation:
 
     def left_s(self, job: Job) -> float:
         """Budget left for decode and inference."""
-        return job.question.deadline.remaining_s(self.now_s) - self.costs.respond_s()
+        return job.question.deadline.at_s - self.now_s - self._respond_s
 
     def expected_s(self, job: Job, variant: Variant) -> float:
         """Mean service time."""
@@ -55,8 +57,13 @@ class Situation:
         return self.costs.tail_s(variant.name, job.decode_s)
 
     def least_s(self, job: Job) -> float:
-        """Mean service time at the cheapest eligible variant."""
-        return self.expected_s(job, self.cheapest(job))
+        """Mean service time at the cheapest eligible variant: what most questions are about, so it is kept. It is the
+        same for all who ask alike, also for who was terminated."""
+        alike = job.question.variant, job.question.min_top1, job.decode_s
+        least_s = self._least_s.get(alike)
+        if least_s is None:
+            least_s = self._least_s[alike] = self.expected_s(job, self.cheapest(job))
+        return least_s
 
     def fitting(self, job: Job) -> tuple[Variant, ...]:
         """Eligible variants whose tail fits what is left, most accurate first."""
@@ -85,7 +92,7 @@ class Situation:
 
     def overdue(self, patience_s: float) -> Job | None:
         """A job whose deadline passed longer ago than anybody should wait."""
-        return next((job for job in self.state.waiting if -self.left_s(job) > patience_s), None)
+        return next((job for job in self.state.waiting[:1] if -self.left_s(job) > patience_s), None)
 
     def is_upgrade(self, run: Running) -> bool:
         """Whether a cheaper variant could have answered."""

@@ -11,6 +11,10 @@ from service.core.values import Job, Variant
 class Costs(Protocol):
     """The part of the latency model a decision needs. All times in seconds."""
 
+    @property
+    def changes(self) -> int:
+        """How often an answer may have changed so far: what follows from them holds until this does."""
+
     def expected_s(self, variant: str, decode_s: float) -> float:
         """Mean service time."""
 

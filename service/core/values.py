@@ -4,7 +4,7 @@ All are frozen. Times are seconds on the monotonic clock of the process; plain n
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -17,11 +17,11 @@ class Deadline:
 
     started_s: float
     budget_s: float
+    at_s: float = field(init=False, repr=False, compare=False)
+    """The moment by which the answer has to be handed to the socket. Kept, since every decision reads it many times."""
 
-    @property
-    def at_s(self) -> float:
-        """The moment by which the answer has to be handed to the socket."""
-        return self.started_s + self.budget_s
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "at_s", self.started_s + self.budget_s)
 
     def remaining_s(self, now_s: float) -> float:
         """What is left of the budget; negative once it is overdrawn."""

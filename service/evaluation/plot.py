@@ -1,4 +1,4 @@
-"""Accuracy against measured latency, as a picture. The only module that knows matplotlib, which serving does without.
+"""Accuracy against measured latency, as a picture. Knows matplotlib, which serving does without.
 
 One point a variant: the time of one image (decoding and inference, logarithmic) against top-1, with its 95 %
 interval. The stepped line is the Pareto front: the accuracy that a given time buys. Variants below it are hollow.
@@ -53,6 +53,11 @@ def check(path: Path) -> None:
         raise PlotError(f"a plot is a {' or '.join(SUFFIXES)} file, not {path.name}")
     if not path.parent.is_dir():
         raise PlotError(f"there is no folder {path.parent}")
+    needs_matplotlib()
+
+
+def needs_matplotlib() -> None:
+    """Raise `PlotError` where it is not installed, with the command that installs it."""
     try:
         import matplotlib  # noqa: F401
     except ModuleNotFoundError as error:
