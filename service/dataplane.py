@@ -14,7 +14,7 @@ from service.core.errors import EffserveError, ErrorKind, fault
 from service.core.events import Observer, RequestAnswered, RequestFailed
 from service.core.messages import Answer, ClassifyRequest, Plan, Prediction, RefusedVariant, VariantRow
 from service.core.scheduler import Scheduler, SchedulerStatistics
-from service.core.values import Deadline, ImageHeader, Job, Question, Timing, Variant
+from service.core.values import Deadline, ImageHeader, Job, Pixels, Question, Timing, Variant
 from service.pipeline import image, response
 from service.pipeline.lanes import Lanes, Served
 from service.pipeline.store import StoredVariant
@@ -81,7 +81,7 @@ class Dataplane:
         started_s = request.question.deadline.started_s
         try:
             header = image.read_header(request.body, max_pixels=self._max_pixels)
-            job = self._job(request.question, header)
+            job = self._job(request, header)
             received_s = self._clock()
 
             def answer_with(served: Served, *, final: bool) -> Answer:
@@ -99,7 +99,7 @@ class Dataplane:
             raise failure from error
         self._answers[answer.decision.variant.name] += 1
         # Told after the answer is on its way: counting and logging it takes longer than sending it.
-        event = RequestAnswered(request.protocol, answer, len(request.body))
+        event = RequestAnswered(request.protocol, answer, header.size_bytes)
         asyncio.get_running_loop().call_soon(self._observer.observe, event)
         return answer
 
@@ -129,6 +129,14 @@ class Dataplane:
         """Store entries that are not served, with the reason."""
         return self._refused
 
+    def served(self) -> Mapping[str, StoredVariant]:
+        """What is resident, by name."""
+        return self._entries
+
+    def routed(self) -> tuple[Variant, ...]:
+        """The variants that a budget can choose, of which those on the Pareto front are."""
+        return self._catalogue.routed()
+
     def failed(
         self, *, protocol: str, request_id: str, error: EffserveError, deadline: Deadline | None, started_s: float
     ) -> None:
@@ -142,9 +150,10 @@ class Dataplane:
             self.ready, self.draining, len(self._entries), self._refused, statistics, self._scheduler.latency.slowdown
         )
 
-    def _job(self, question: Question, header: ImageHeader) -> Job:
-        decode_s = self._scheduler.latency.expected_decode_s(header)
-        return Job(next(self._job_ids), question, decode_s, header.format)
+    def _job(self, request: ClassifyRequest, header: ImageHeader) -> Job:
+        prepared = isinstance(request.body, Pixels) and request.body.prepared
+        decode_s = 0.0 if prepared else self._scheduler.latency.expected_decode_s(header)
+        return Job(next(self._job_ids), request.question, decode_s, header.format)
 
     def _answer(
         self, request: ClassifyRequest, header: ImageHeader, received_s: float, served: Served, *, final: bool
@@ -163,6 +172,7 @@ class Dataplane:
             budget_met=ended_s <= request.question.deadline.at_s,
             warnings=() if variant.trained else (UNTRAINED_WARNING.format(name=variant.name),),
             final=final,
+            logits=served.run.logits.tobytes(),
         )
 
     def _predictions(self, request: ClassifyRequest, variant: Variant, served: Served) -> tuple[Prediction, ...]:

@@ -208,8 +208,9 @@ class LatencyModel:
         known = self._calibration.inference_s[run.variant]
         moved = _step(self._inference[run.variant], towards=run.inference_s / self._slowdown)
         self._inference[run.variant] = min(max(moved, known * BASE_CLIP[0]), known * BASE_CLIP[1])
-        factor = _step(self._decode_factor[run.image_format], towards=self._decode_share(run))
-        self._decode_factor[run.image_format] = min(max(factor, BASE_CLIP[0]), BASE_CLIP[1])
+        if run.expected_decode_s > 0:
+            factor = _step(self._decode_factor[run.image_format], towards=self._decode_share(run))
+            self._decode_factor[run.image_format] = min(max(factor, BASE_CLIP[0]), BASE_CLIP[1])
 
     def _decode_share(self, run: Observation) -> float:
         factor = self._decode_factor[run.image_format]

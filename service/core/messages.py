@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass
 
-from service.core.values import Decision, ImageHeader, Question, Timing, Variant
+from service.core.values import Decision, ImageHeader, Question, Source, Timing, Variant
 
 
 @dataclass(frozen=True, slots=True)
 class ClassifyRequest:
     """One image and what is wanted of it."""
 
-    body: bytes
-    """The encoded image."""
+    body: Source
+    """The image."""
     question: Question
     request_id: str
     protocol: str
@@ -44,6 +44,8 @@ class Answer:
     """Sentences a client must not miss, for example that the weights are untrained."""
     final: bool = True
     """False when a better answer may follow."""
+    logits: bytes = b""
+    """What the network gave, before the softmax: [classes], float32, in the machine's byte order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from service.core.events import Event, Observer, RequestAnswered, RequestFailed
 from service.core.messages import RefusedVariant
 from service.core.policy import BudgetPolicy
 from service.core.scheduler import Scheduler
-from service.core.values import Variant
+from service.core.values import Source, Variant
 from service.dataplane import Dataplane
 from service.edges.grpc import GrpcServer
 from service.edges.questions import Defaults
@@ -88,7 +88,7 @@ class GatedLane:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
-    def start(self, body: bytes, variant: Variant, done: Done) -> None:
+    def start(self, body: Source, variant: Variant, done: Done) -> None:
         """See `Lane.start`."""
         logits = np.zeros(CLASSES, np.float32)
         logits[7] = 3.0

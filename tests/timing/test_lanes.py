@@ -9,7 +9,7 @@ import pytest
 from service.core.errors import EffserveError, ErrorKind
 from service.core.scheduler import Scheduler
 from service.core.simulator import Arrival, simulate
-from service.core.values import Decision, Job, Mode, PolicyName, Variant
+from service.core.values import Decision, Job, Mode, PolicyName, Source, Variant
 from service.pipeline.lanes import Done, LaneRun, Lanes, Served
 from service.pipeline.stop import Terminated
 from tests.builders import FAMILY, TIMES_S, job, scheduler, variant
@@ -32,7 +32,7 @@ class TimedLane:
     def __init__(self, error: BaseException | None = None) -> None:
         self._error = error
 
-    def start(self, body: bytes, variant: Variant, done: Done) -> None:
+    def start(self, body: Source, variant: Variant, done: Done) -> None:
         """Answer after the variant's time."""
         loop = asyncio.get_running_loop()
         seconds = _seconds(variant, body)
