@@ -93,7 +93,8 @@ class Dataplane:
             answer = answer_with(await self._lanes.run(job, request.body, earlier), final=True)
         except BaseException as error:
             failure = _named(error)
-            self._fail(request.protocol, request.request_id, failure, request.question.deadline, started_s)
+            asked = request.question
+            self._fail(request.protocol, request.request_id, failure, asked.deadline, started_s, asked.variant)
             if failure is error or isinstance(error, asyncio.CancelledError):
                 raise
             raise failure from error
@@ -138,10 +139,17 @@ class Dataplane:
         return self._catalogue.routed()
 
     def failed(
-        self, *, protocol: str, request_id: str, error: EffserveError, deadline: Deadline | None, started_s: float
+        self,
+        *,
+        protocol: str,
+        request_id: str,
+        error: EffserveError,
+        deadline: Deadline | None,
+        started_s: float,
+        variant: str | None = None,
     ) -> None:
         """An edge reports a request that failed before it reached `classify`."""
-        self._fail(protocol, request_id, error, deadline, started_s)
+        self._fail(protocol, request_id, error, deadline, started_s, variant)
 
     def health(self) -> Health:
         """Readiness, refused store entries and live counts."""
@@ -204,7 +212,13 @@ class Dataplane:
         )
 
     def _fail(
-        self, protocol: str, request_id: str, error: EffserveError, deadline: Deadline | None, started_s: float
+        self,
+        protocol: str,
+        request_id: str,
+        error: EffserveError,
+        deadline: Deadline | None,
+        started_s: float,
+        variant: str | None,
     ) -> None:
         self._observer.observe(
             RequestFailed(
@@ -215,6 +229,7 @@ class Dataplane:
                 total_s=self._clock() - started_s,
                 budget_s=None if deadline is None else deadline.budget_s,
                 cause=error.__cause__ if error.kind is ErrorKind.INTERNAL else None,
+                variant=variant,
             )
         )
 

@@ -25,15 +25,31 @@ def top_k(logits: npt.NDArray[np.float32], k: int, labels: Sequence[Label]) -> t
     `k` beyond the number of classes gives all of them. Raises `EffserveError(INTERNAL)` for logits that are not
     finite: a graph that does that is broken, and a made-up probability would hide it.
     """
-    largest = float(logits.max())
-    if not (math.isfinite(largest) and math.isfinite(logits.min())):
-        raise EffserveError(ErrorKind.INTERNAL, "the network's output is not finite")
-    exponentials = np.exp(logits.astype(np.float64) - largest)
+    exponentials = _exponentials(logits)
     total = float(exponentials.sum())
     return tuple(
         Prediction(index, labels[index].wnid, labels[index].text, float(exponentials[index]) / total)
         for index in _most_probable(exponentials, k)
     )
+
+
+def probabilities(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Of logits [classes], all of them, in their order. Raises as `top_k` does."""
+    exponentials = _exponentials(logits)
+    shares: npt.NDArray[np.float32] = (exponentials / exponentials.sum()).astype(np.float32)
+    return shares
+
+
+def ranking(logits: npt.NDArray[np.float32], k: int) -> list[int]:
+    """Indices of the k most probable classes in the order of `top_k`. Raises as it does."""
+    return _most_probable(_exponentials(logits), k)
+
+
+def _exponentials(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    largest = float(logits.max())
+    if not (math.isfinite(largest) and math.isfinite(logits.min())):
+        raise EffserveError(ErrorKind.INTERNAL, "the network's output is not finite")
+    return np.exp(logits.astype(np.float64) - largest)
 
 
 def _most_probable(exponentials: npt.NDArray[np.float64], k: int) -> list[int]:

@@ -35,6 +35,7 @@ class TimedLane:
     def start(self, body: Source, variant: Variant, done: Done) -> None:
         """Answer after the variant's time."""
         loop = asyncio.get_running_loop()
+        assert isinstance(body, bytes)
         seconds = _seconds(variant, body)
         self._done = done
         self._end = loop.call_later(
