@@ -28,6 +28,8 @@ from tests.contract.oip_kit import (
 )
 from tests.fixtures import CLASSES, encode, jpeg, photo, pixels_of, tiny_store
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 PHOTO, OTHER = jpeg(160, 120), jpeg(90, 140, seed=1)
 PIXELS = pixels_of(photo(60, 50, seed=2))
 """Small enough for JSON; a PNG of them is the same image."""
@@ -41,7 +43,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_store(tmp_path_factory.mktemp("store"))
 
 
-@pytest_asyncio.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def kit(store: Path) -> AsyncIterator[Kit]:
     """Servers over the store."""
     async with serving(store) as made:
