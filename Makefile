@@ -18,6 +18,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 TORCH := .venv-torch
+CLIENTS := .venv-conformance
 SOURCES := service model_store tests proto docs benchmarks
 EMPTY :=
 BUILT := $(STORE)/.built-$(subst $(EMPTY) $(EMPTY),_,$(strip $(notdir $(WEIGHTS)) $(VARIANTS)))
@@ -72,6 +73,15 @@ wire: $(VENV)/dev.stamp ## regenerate the gRPC stubs
 docs: $(VENV)/dev.stamp ## regenerate the pages that are made from the code
 	$(BIN)/python docs/generate.py
 
+.PHONY: conformance
+conformance: $(VENV)/dev.stamp $(CLIENTS)/stamp ## other projects' clients, unmodified, against this server (installs them)
+	$(BIN)/python -m tests.conformance
+
+$(CLIENTS)/stamp: requirements/conformance.txt
+	@$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/pip install --disable-pip-version-check --quiet -r requirements/conformance.txt
+	@touch $@
+
 .PHONY: torch
 torch: $(TORCH)/stamp ## tests of training and of timm's export (needs torch, 1.3 GB)
 	$(TORCH)/bin/python -m pytest tests/torch
@@ -119,7 +129,7 @@ LOCK := --quiet --universal --generate-hashes --python-version 3.11 --no-annotat
 
 .PHONY: clean
 clean: ## remove everything that was made
-	rm -rf $(VENV) $(TORCH) .venv-lock .store $(UNTRAINED) .*_cache .coverage .hypothesis
+	rm -rf $(VENV) $(TORCH) $(CLIENTS) .venv-lock .store $(UNTRAINED) .*_cache .coverage .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "effserve needs CPython >= 3.11, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12")'

@@ -16,10 +16,11 @@ from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent
 WIRE = ROOT.parent / "service" / "wire"
-PROTO = "effserve/v1/classifier.proto"
+PROTOS = ("effserve/v1/classifier.proto", "inference/grpc_inference.proto")
 REPLACED = {
-    "from effserve.v1 import ": "from service.wire import ",
-    "'effserve.v1.classifier_pb2'": "'service.wire.classifier_pb2'",
+    f"{begin}{Path(proto).parent.as_posix().replace('/', '.')}{end}": f"{begin}service.wire{end}"
+    for proto in PROTOS
+    for begin, end in (("from ", " import "), ("'", f".{Path(proto).stem}_pb2'"))
 }
 
 
@@ -32,8 +33,8 @@ def stubs() -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         outputs = [f"--{kind}_out={folder}" for kind in ("python", "pyi", "grpc_python")]
         includes = [f"-I{ROOT}", f"-I{files('grpc_tools') / '_proto'}"]
-        if protoc.main(["protoc", *includes, *outputs, PROTO]) != 0:
-            raise GenerationError(PROTO)
+        if protoc.main(["protoc", *includes, *outputs, *PROTOS]) != 0:
+            raise GenerationError(", ".join(PROTOS))
         return {path.name: _relocated(path.read_text()) for path in sorted(Path(folder).rglob("*.py*"))}
 
 
@@ -60,7 +61,7 @@ def main(arguments: list[str] | None = None, folder: Path = WIRE) -> int:
     differ = differing(wanted, folder)
     if checking:
         if differ:
-            sys.stderr.write(f"{', '.join(differ)} in service/wire differ from proto/{PROTO}: run `make wire`\n")
+            sys.stderr.write(f"{', '.join(differ)} in service/wire differ from proto/: run `make wire`\n")
         return 1 if differ else 0
     for name in differ:
         (folder / name).write_text(wanted[name])

@@ -26,6 +26,8 @@ from service.dataplane import Dataplane
 from service.edges.grpc.server import GrpcServer
 from service.edges.http.app import Limits, Scrape, create_http_app
 from service.edges.http.server import HttpServer
+from service.edges.oip.service import OpenInference
+from service.edges.oip.statistics import Statistics
 from service.edges.questions import Defaults
 from service.pipeline.cpus import usable_cores
 from service.pipeline.executor import Executor
@@ -136,9 +138,10 @@ def _policy(settings: Settings, loaded: Loaded) -> BudgetPolicy:
 async def _serve(settings: Settings, prepared: Prepared, observer: Observer, metrics: Metrics) -> None:
     clock = time.monotonic
     stop = _signals()
-    dataplane, lanes = compose(settings, prepared, observer, clock)
+    statistics = Statistics(prepared.loaded.entries)
+    dataplane, lanes = compose(settings, prepared, Fanout(observer, statistics), clock)
     metrics.watch(dataplane.health, dataplane.variants)
-    http, grpc = _edges(settings, dataplane, _scrape(metrics), clock)
+    http, grpc = _edges(settings, dataplane, statistics, _scrape(metrics), clock)
     try:
         ports = http.bind(settings.http.host, settings.http.port), grpc.bind(settings.grpc.host, settings.grpc.port)
     except OSError as error:
@@ -189,16 +192,30 @@ def compose(settings: Settings, prepared: Prepared, observer: Observer, clock: C
     return dataplane, lanes
 
 
-def _edges(settings: Settings, dataplane: Dataplane, scrape: Scrape, clock: Clock) -> tuple[HttpServer, GrpcServer]:
+def _edges(
+    settings: Settings, dataplane: Dataplane, statistics: Statistics, scrape: Scrape, clock: Clock
+) -> tuple[HttpServer, GrpcServer]:
     routing = settings.routing
     defaults = Defaults(routing.default_budget_ms, routing.default_mode, routing.policy)
     image_bytes = settings.limits.image_bytes
-    limits = Limits(image_bytes, settings.limits.uploads_bytes, settings.http.upload_timeout_s)
-    app = create_http_app(dataplane, clock=clock, defaults=defaults, limits=limits, scrape=scrape)
+    request_bytes = settings.limits.request_bytes
+    limits = Limits(image_bytes, settings.limits.uploads_bytes, settings.http.upload_timeout_s, request_bytes)
+    open_inference = OpenInference(
+        dataplane, statistics=statistics, defaults=defaults, batch=settings.limits.batch, image_bytes=image_bytes
+    )
+    app = create_http_app(
+        dataplane, clock=clock, defaults=defaults, limits=limits, scrape=scrape, open_inference=open_inference
+    )
     timeout_s, keep_alive_s = settings.drain.timeout_s, settings.http.keep_alive_s
     http = HttpServer(app, clock=clock, keep_alive_s=keep_alive_s, timeout_s=timeout_s)
     grpc = GrpcServer(
-        dataplane, clock=clock, defaults=defaults, image_bytes=image_bytes, reflection=settings.grpc.reflection
+        dataplane,
+        clock=clock,
+        defaults=defaults,
+        image_bytes=image_bytes,
+        request_bytes=request_bytes,
+        reflection=settings.grpc.reflection,
+        open_inference=open_inference,
     )
     return http, grpc
 

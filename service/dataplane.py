@@ -8,14 +8,18 @@ import asyncio
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from service.core.catalogue import Catalogue
 from service.core.errors import EffserveError, ErrorKind, fault
 from service.core.events import Observer, RequestAnswered, RequestFailed
 from service.core.latency import LatencyStatistics
-from service.core.messages import Answer, ClassifyRequest, Plan, Prediction, RefusedVariant, VariantRow
+from service.core.messages import Answer, ClassifyRequest, Plan, RefusedVariant, VariantRow
 from service.core.scheduler import Scheduler, SchedulerStatistics
-from service.core.values import Deadline, ImageHeader, Job, Question, Timing, Variant
+from service.core.values import Deadline, ImageHeader, Job, Pixels, Question, Timing, Variant
 from service.pipeline import image, response
 from service.pipeline.lanes import Lanes, Served
 from service.pipeline.store import StoredVariant
@@ -86,7 +90,7 @@ class Dataplane:
         started_s = request.question.deadline.started_s
         try:
             header = image.read_header(request.body, max_pixels=self._max_pixels)
-            job = self._job(request.question, header)
+            job = self._job(request, header)
             received_s = self._clock()
 
             def answer_with(served: Served, *, final: bool) -> Answer:
@@ -98,13 +102,14 @@ class Dataplane:
             answer = answer_with(await self._lanes.run(job, request.body, earlier), final=True)
         except BaseException as error:
             failure = _named(error)
-            self._fail(request.protocol, request.request_id, failure, request.question.deadline, started_s)
+            asked = request.question
+            self._fail(request.protocol, request.request_id, failure, asked.deadline, started_s, asked.variant)
             if failure is error or isinstance(error, asyncio.CancelledError):
                 raise
             raise failure from error
         self._answers[answer.decision.variant.name] += 1
         # Told after the answer is on its way: counting and logging it takes longer than sending it.
-        event = RequestAnswered(request.protocol, answer, len(request.body))
+        event = RequestAnswered(request.protocol, answer, header.size_bytes)
         asyncio.get_running_loop().call_soon(self._observer.observe, event)
         return answer
 
@@ -134,20 +139,36 @@ class Dataplane:
         """Store entries that are not served, with the reason."""
         return self._refused
 
+    def served(self) -> Mapping[str, StoredVariant]:
+        """What is resident, by name."""
+        return self._entries
+
+    def routed(self) -> tuple[Variant, ...]:
+        """The variants that a budget can choose, of which those on the Pareto front are."""
+        return self._catalogue.routed()
+
     def failed(
-        self, *, protocol: str, request_id: str, error: EffserveError, deadline: Deadline | None, started_s: float
+        self,
+        *,
+        protocol: str,
+        request_id: str,
+        error: EffserveError,
+        deadline: Deadline | None,
+        started_s: float,
+        variant: str | None = None,
     ) -> None:
         """An edge reports a request that failed before it reached `classify`."""
-        self._fail(protocol, request_id, error, deadline, started_s)
+        self._fail(protocol, request_id, error, deadline, started_s, variant)
 
     def health(self) -> Health:
         """Readiness, refused store entries and live counts."""
         statistics, latency = self._scheduler.statistics(self._clock()), self._scheduler.latency.statistics()
         return Health(self.ready, self.draining, len(self._entries), self._refused, statistics, latency)
 
-    def _job(self, question: Question, header: ImageHeader) -> Job:
-        decode_s = self._scheduler.latency.expected_decode_s(header)
-        return Job(next(self._job_ids), question, decode_s, header.format)
+    def _job(self, request: ClassifyRequest, header: ImageHeader) -> Job:
+        prepared = isinstance(request.body, Pixels) and request.body.prepared
+        decode_s = 0.0 if prepared else self._scheduler.latency.expected_decode_s(header)
+        return Job(next(self._job_ids), request.question, decode_s, header.format)
 
     def _members(self, request: ClassifyRequest, served: Served) -> list[Served]:
         """The answers that are averaged, first run first: of a cascade, those of the same classes as the last."""
@@ -161,7 +182,9 @@ class Dataplane:
         self, request: ClassifyRequest, header: ImageHeader, received_s: float, served: Served, *, final: bool
     ) -> Answer:
         members = self._members(request, served)
-        predictions = self._predictions(request, members)
+        logits = self._logits(request, members)
+        labels = self._entries[served.decision.variant.name].labels
+        predictions = response.top_k(logits, request.top_k, labels)
         ended_s = self._clock()
         timing = _timing(request.question.deadline.started_s, received_s, served, ended_s)
         return Answer(
@@ -175,15 +198,16 @@ class Dataplane:
             warnings=tuple(self._warnings(request, members)),
             final=final,
             members=tuple(member.decision.variant.name for member in members),
+            logits=logits.astype(np.float32, copy=False).tobytes(),
         )
 
-    def _predictions(self, request: ClassifyRequest, members: Sequence[Served]) -> tuple[Prediction, ...]:
-        """Of a cascade, the mean of the probabilities at each one's temperature; of others, as the network has them."""
-        entries = [self._entries[member.decision.variant.name] for member in members]
+    def _logits(self, request: ClassifyRequest, members: Sequence[Served]) -> npt.NDArray[np.floating[Any]]:
+        """Of a cascade, those of the mean of the probabilities at each one's temperature; else the network's own."""
         if not request.question.cascades:
-            return response.top_k(members[-1].run.logits, request.top_k, entries[-1].labels)
+            return members[-1].run.logits
+        entries = [self._entries[member.decision.variant.name] for member in members]
         fitted = ((member.run.logits, entry.temperature) for member, entry in zip(members, entries, strict=True))
-        return response.top_k(response.averaged(fitted), request.top_k, entries[-1].labels)
+        return response.averaged(fitted)
 
     def _warnings(self, request: ClassifyRequest, members: Sequence[Served]) -> Iterator[str]:
         for member in members:
@@ -219,7 +243,13 @@ class Dataplane:
         )
 
     def _fail(
-        self, protocol: str, request_id: str, error: EffserveError, deadline: Deadline | None, started_s: float
+        self,
+        protocol: str,
+        request_id: str,
+        error: EffserveError,
+        deadline: Deadline | None,
+        started_s: float,
+        variant: str | None,
     ) -> None:
         self._observer.observe(
             RequestFailed(
@@ -230,6 +260,7 @@ class Dataplane:
                 total_s=self._clock() - started_s,
                 budget_s=None if deadline is None else deadline.budget_s,
                 cause=error.__cause__ if error.kind is ErrorKind.INTERNAL else None,
+                variant=variant,
             )
         )
 

@@ -173,6 +173,18 @@ class Limits(_Group):
     image_bytes: int = Field(
         20_000_000, ge=1_000, description="Largest encoded image, the same for both protocols (413 beyond)."
     )
+    request_bytes: int = Field(
+        64_000_000,
+        ge=1_000,
+        description="Largest request of the Open Inference Protocol, which may hold several images, the same for both "
+        "protocols and counted after decompression (413 beyond).",
+    )
+    batch: int = Field(
+        32,
+        ge=1,
+        le=1024,
+        description="Most images in one such request (413 beyond). They run one by one, so more of them only wait.",
+    )
     pixels: int = Field(
         50_000_000,
         ge=1,

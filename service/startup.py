@@ -22,6 +22,8 @@ from service.pipeline.executor import Runner
 from service.pipeline.session import Session, SessionError, SessionOptions, check_provider, runtime_fingerprint
 from service.pipeline.store import StoredVariant, StoreError, StoreScan, scan
 
+SOURCES = (*image.FORMATS, image.PIXELS)
+"""Whatever an image can come as: its decoding is measured."""
 DECODE_SAMPLES_PX = ((320, 240), (1024, 768))
 """Two sizes a format: decode time is taken to be a line through them."""
 LARGE_JPEG_PX = (4000, 3000)
@@ -97,7 +99,7 @@ def measure(
     file = None if folder is None else CalibrationFile(folder, runtime_fingerprint(options, lanes))
     calibrator = Calibrator(lanes=lanes, file=file, seconds_per_variant=seconds_per_variant, progress=announce)
     smallest = next(iter(loaded.runners.values())).preprocessing
-    known = file is not None and set(image.FORMATS) <= file.decode().keys()
+    known = file is not None and set(SOURCES) <= file.decode().keys()
     samples = [] if known else _decode_samples()
     return calibrator.calibrate(_subjects(loaded), samples, lambda body: image.decode(body, smallest))
 
@@ -189,6 +191,6 @@ def _subjects(loaded: Loaded) -> Sequence[Subject]:
 
 
 def _decode_samples() -> list[DecodeSample]:
-    wanted = [(image_format, *size_px) for image_format in image.FORMATS for size_px in DECODE_SAMPLES_PX]
-    bodies = (image.encode_sample(*one) for one in (*wanted, ("JPEG", *LARGE_JPEG_PX)))
+    wanted = [(image_format, *size_px) for image_format in SOURCES for size_px in DECODE_SAMPLES_PX]
+    bodies = (image.sample(*one) for one in (*wanted, ("JPEG", *LARGE_JPEG_PX)))
     return [DecodeSample(image.read_header(body, max_pixels=MAX_PIXELS), body) for body in bodies]

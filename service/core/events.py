@@ -32,6 +32,8 @@ class RequestFailed:
     """None when the request failed before its budget was understood."""
     cause: BaseException | None = None
     """Set for `ErrorKind.INTERNAL`."""
+    variant: str | None = None
+    """What the request named, served or not."""
 
 
 @dataclass(frozen=True, slots=True)

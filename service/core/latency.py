@@ -234,8 +234,11 @@ class LatencyModel:
             )
         if run.variant in self._alone and busy is not None and busy < known.lanes:
             self._alone[run.variant] = _tracked(self._alone[run.variant], up=slower, known=known.alone_s[run.variant])
-        longer = run.decode_s > max(run.expected_decode_s * self._slowdown, 1e-9)
-        self._decode_factor[run.image_format] = _tracked(self._decode_factor[run.image_format], up=longer, known=1.0)
+        if run.expected_decode_s > 0:
+            longer = run.decode_s > run.expected_decode_s * self._slowdown
+            self._decode_factor[run.image_format] = _tracked(
+                self._decode_factor[run.image_format], up=longer, known=1.0
+            )
 
     def _refresh(self) -> None:
         self._slowdown = median(self._slowdowns) if len(self._slowdowns) == SLOWDOWN_WINDOW else 1.0

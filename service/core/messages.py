@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass
 
-from service.core.values import Decision, ImageHeader, Question, Timing, Variant
+from service.core.values import Decision, ImageHeader, Question, Source, Timing, Variant
 
 
 @dataclass(frozen=True, slots=True)
 class ClassifyRequest:
     """One image and what is wanted of it."""
 
-    body: bytes
-    """The encoded image."""
+    body: Source
+    """The image."""
     question: Question
     request_id: str
     protocol: str
@@ -46,6 +46,8 @@ class Answer:
     """False when a better answer may follow."""
     members: tuple[str, ...] = ()
     """The variants whose probabilities were averaged, cheapest first."""
+    logits: bytes = b""
+    """Before the softmax, of the network or of a cascade's mean: [classes], float32, in the machine's byte order."""
 
 
 @dataclass(frozen=True, slots=True)

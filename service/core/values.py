@@ -84,7 +84,7 @@ class ImageHeader:
     """What the first bytes of an image tell before anything is decoded."""
 
     format: str
-    """One of the formats the pipeline reads, in upper case: JPEG, PNG, WEBP, GIF, BMP."""
+    """One of the formats the pipeline reads, in upper case: JPEG, PNG, WEBP, GIF, BMP, or PIXELS."""
     width_px: int
     height_px: int
     size_bytes: int
@@ -93,6 +93,22 @@ class ImageHeader:
     def megapixels(self) -> float:
         """Source size in millions of pixels; decode time grows with it."""
         return self.width_px * self.height_px / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """An image that came decoded."""
+
+    samples: bytes | memoryview
+    """[height, width, 3] in RGB order, a byte each."""
+    width_px: int
+    height_px: int
+    prepared: bool = False
+    """It has the size that the variant named by the request takes, and is run as it is."""
+
+
+Source = bytes | Pixels
+"""An encoded image, or its pixels."""
 
 
 @dataclass(frozen=True, slots=True)

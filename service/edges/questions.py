@@ -14,6 +14,9 @@ from service.core.values import Deadline, Mode, PolicyName, Question
 
 MAX_BUDGET_MS = 600_000.0
 """Ten minutes: far above what any variant takes; larger values are mistakes of unit."""
+LEAST_BUDGET_MS = 0.001
+"""A deadline that has passed is a budget of nearly nothing, not an invalid one."""
+BUDGET_HEADER = "X-Latency-Budget-Ms"
 MAX_TOP_K = 1_000
 
 
@@ -76,6 +79,21 @@ def checked(model: type[P], given: Mapping[str, object]) -> P:
         return model.model_validate(given)
     except ValidationError as error:
         raise invalid_parameter(error.errors()[0]) from None
+
+
+def budget_of(value: object, name: str) -> float | None:
+    """Milliseconds of a budget that came under another name. Raises `EffserveError(INVALID_PARAMETER)` naming that."""
+    try:
+        return checked(PlanParameters, {"budget_ms": value}).budget_ms
+    except EffserveError as error:
+        raise EffserveError(error.kind, error.detail.replace("budget_ms", name, 1), {"parameter": name}) from None
+
+
+def budget_of_deadline(time_left_s: float | None) -> float | None:
+    """The budget in a gRPC deadline; None when there is none, or one of days, by which clients mean none."""
+    if time_left_s is None or time_left_s * 1e3 > MAX_BUDGET_MS:
+        return None
+    return max(time_left_s * 1e3, LEAST_BUDGET_MS)
 
 
 def question(asked: PlanParameters, started_s: float, defaults: Defaults) -> Question:

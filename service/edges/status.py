@@ -53,6 +53,12 @@ STATUS: dict[ErrorKind, Status] = {
     ErrorKind.TOO_MANY_PIXELS: Status(
         413, StatusCode.RESOURCE_EXHAUSTED, "The image has too many pixels", "Stay within `limits.pixels`."
     ),
+    ErrorKind.REQUEST_TOO_LARGE: Status(
+        413,
+        StatusCode.RESOURCE_EXHAUSTED,
+        "The request has too many bytes or images",
+        "Stay within `limits.request_bytes` and `limits.batch`, or send several requests.",
+    ),
     ErrorKind.UPLOAD_TIMEOUT: Status(
         408,
         StatusCode.ABORTED,
@@ -73,6 +79,9 @@ STATUS: dict[ErrorKind, Status] = {
         StatusCode.FAILED_PRECONDITION,
         "No variant can give the accuracy asked for",
         "Ask for less (`best_accuracy` names the most there is), or name a variant.",
+    ),
+    ErrorKind.UNSUPPORTED: Status(
+        501, StatusCode.UNIMPLEMENTED, "The service does not do this", "The detail says what to do instead."
     ),
     ErrorKind.INFEASIBLE_BUDGET: Status(
         504,

@@ -28,7 +28,7 @@ import numpy.typing as npt
 from pydantic import Field, TypeAdapter
 
 from service.core.latency import Calibration, DecodeCost
-from service.core.values import ImageHeader
+from service.core.values import ImageHeader, Source
 from service.pipeline import termination
 from service.pipeline.termination import Stoppable
 
@@ -55,10 +55,10 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class DecodeSample:
-    """An encoded image with its header, to measure decoding with."""
+    """An image with its header, to measure decoding with."""
 
     header: ImageHeader
-    body: bytes
+    body: Source
 
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -166,7 +166,7 @@ class Calibrator:
         self,
         subjects: Sequence[Subject],
         samples: Sequence[DecodeSample],
-        decode: Callable[[bytes], object],
+        decode: Callable[[Source], object],
     ) -> Calibration:
         """Usual times per variant and per image format, and the window of ratios."""
         with ThreadPoolExecutor(self._lanes) as pool:
@@ -232,7 +232,7 @@ class Calibrator:
         return times
 
     def _decode_costs(
-        self, samples: Sequence[DecodeSample], decode: Callable[[bytes], object]
+        self, samples: Sequence[DecodeSample], decode: Callable[[Source], object]
     ) -> dict[str, DecodeCost]:
         """Through the sample sizes of each format. Decoding is short, so one thread measures it."""
         self._progress("measuring decode")

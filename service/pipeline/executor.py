@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from model_store.manifest import Preprocessing
-from service.core.values import Variant
+from service.core.values import Source, Variant
 from service.pipeline import image
 from service.pipeline.lanes import LaneRun
 from service.pipeline.session import Session
@@ -26,7 +26,7 @@ class Executor:
         self._runners = runners
         self._clock = clock
 
-    def __call__(self, body: bytes, variant: Variant, stop: Stop | None = None) -> LaneRun:
+    def __call__(self, body: Source, variant: Variant, stop: Stop | None = None) -> LaneRun:
         """Logits [classes] with the time each stage took.
 
         Raises `EffserveError(UNDECODABLE_IMAGE | INTERNAL)`, and `Terminated` when `stop` was asked in time.

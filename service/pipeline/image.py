@@ -23,11 +23,13 @@ from model_store import pictures
 from model_store.manifest import Preprocessing
 from model_store.pictures import Orientation, orientation, to_rgb
 from service.core.errors import EffserveError, ErrorKind
-from service.core.values import ImageHeader
+from service.core.values import ImageHeader, Pixels, Source
 from service.pipeline.segments import check_pieces
 
 FORMATS = pictures.FORMATS
 """What is read."""
+PIXELS = "PIXELS"
+"""The format of an image that came decoded."""
 
 DRAFT_MARGIN = 2.0
 """A JPEG may be decoded at a reduced scale that leaves this many times the resize target on the shorter edge.
@@ -61,17 +63,13 @@ _ISO_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, struct.error)
 
 
-def read_header(body: bytes, *, max_pixels: int) -> ImageHeader:
+def read_header(body: Source, *, max_pixels: int) -> ImageHeader:
     """Format and size from the first bytes; nothing is decoded.
 
     Raises `EffserveError`: EMPTY_IMAGE, UNDECODABLE_IMAGE, UNSUPPORTED_MEDIA_TYPE or TOO_MANY_PIXELS.
     """
-    if not body:
-        raise EffserveError(ErrorKind.EMPTY_IMAGE, "the image has no bytes")
-    check_pieces(body)
-    with _open(body) as opened:
-        width_px, height_px = opened.size
-        header = ImageHeader(_format(opened), width_px, height_px, len(body))
+    header = _header_of_pixels(body) if isinstance(body, Pixels) else _header_of_file(body)
+    width_px, height_px = header.width_px, header.height_px
     if width_px * height_px > max_pixels:
         detail = f"the image has {width_px} x {height_px} pixels; the limit is {max_pixels} pixels"
         facts: dict[str, float | int | str] = {"width_px": width_px, "height_px": height_px, "limit_pixels": max_pixels}
@@ -79,11 +77,27 @@ def read_header(body: bytes, *, max_pixels: int) -> ImageHeader:
     return header
 
 
-def decode(body: bytes, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+def _header_of_pixels(pixels: Pixels) -> ImageHeader:
+    if not pixels.samples:
+        raise EffserveError(ErrorKind.EMPTY_IMAGE, "the image has no pixels")
+    return ImageHeader(PIXELS, pixels.width_px, pixels.height_px, len(pixels.samples))
+
+
+def _header_of_file(body: bytes) -> ImageHeader:
+    if not body:
+        raise EffserveError(ErrorKind.EMPTY_IMAGE, "the image has no bytes")
+    check_pieces(body)
+    with _open(body) as opened:
+        return ImageHeader(_format(opened), *opened.size, len(body))
+
+
+def decode(body: Source, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
     """Pixels [size, size, 3], RGB, for one variant. Raises `EffserveError(UNDECODABLE_IMAGE)`.
 
     Runs in a lane's thread; decoding and resizing release the GIL.
     """
+    if isinstance(body, Pixels):
+        return _prepare(body, preprocessing)
     with _open(body) as opened:
         try:
             full_size, scale = opened.size, _draft(opened, preprocessing)
@@ -98,17 +112,38 @@ def decode(body: bytes, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
     return np.array(resized, dtype=np.uint8, order="C")
 
 
+def _prepare(pixels: Pixels, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+    """Resized and cropped like any image, unless that is done."""
+    shape = (pixels.height_px, pixels.width_px, 3)
+    given = np.frombuffer(pixels.samples, np.uint8).reshape(shape)
+    if pixels.prepared:
+        return given
+    frame = _Frame(pixels.width_px, pixels.height_px, 1.0, remainder_left=False, remainder_top=False)
+    return np.array(_resize(Image.fromarray(given), frame, preprocessing), dtype=np.uint8, order="C")
+
+
+def sample(image_format: str, width_px: int, height_px: int) -> Source:
+    """An image of smooth shapes and mild noise, encoded unless its format is PIXELS, for calibrating decode times."""
+    if image_format == PIXELS:
+        return Pixels(_sample_pixels(width_px, height_px).tobytes(), width_px, height_px)
+    return encode_sample(image_format, width_px, height_px)
+
+
 def encode_sample(image_format: str, width_px: int, height_px: int) -> bytes:
-    """An encoded image of smooth shapes and mild noise, for calibrating decode times."""
-    tile = _sample_tile(min(width_px, 512), min(height_px, 512))
-    repeated = np.tile(tile, (-(-height_px // len(tile)), -(-width_px // len(tile[0])), 1))
-    picture = Image.fromarray(repeated[:height_px, :width_px])
+    """The same, always encoded."""
+    picture = Image.fromarray(_sample_pixels(width_px, height_px))
     if image_format == "GIF":
         # The fixed palette: finding the best one takes seconds, and decoding does not care.
         picture = picture.convert("P")
     buffer = io.BytesIO()
     picture.save(buffer, image_format, **({"quality": 90} if image_format == "JPEG" else {}))
     return buffer.getvalue()
+
+
+def _sample_pixels(width_px: int, height_px: int) -> npt.NDArray[np.uint8]:
+    tile = _sample_tile(min(width_px, 512), min(height_px, 512))
+    repeated = np.tile(tile, (-(-height_px // len(tile)), -(-width_px // len(tile[0])), 1))
+    return repeated[:height_px, :width_px]
 
 
 def _sample_tile(width_px: int, height_px: int) -> npt.NDArray[np.uint8]:

@@ -19,7 +19,7 @@ from service.core.actions import Action, Deliver, Reject, Start, Terminate
 from service.core.errors import EffserveError
 from service.core.latency import Observation
 from service.core.scheduler import Scheduler
-from service.core.values import Decision, Job, Reason, Variant
+from service.core.values import Decision, Job, Reason, Source, Variant
 from service.pipeline.stop import Stop, Terminated
 
 Logits = npt.NDArray[np.float32]
@@ -50,7 +50,7 @@ class Served:
     """The answer that it is to be averaged with."""
 
 
-Execute = Callable[[bytes, Variant, Stop], LaneRun]
+Execute = Callable[[Source, Variant, Stop], LaneRun]
 """Decode the image and run the variant on it. Called on a lane's thread; raises `EffserveError` or `Terminated`."""
 OnAnswer = Callable[[Served], None]
 """Takes an answer that may be followed by a better one. Called on the event loop."""
@@ -63,7 +63,7 @@ Done = Callable[[LaneRun | BaseException], None]
 class Lane(Protocol):
     """Executes one job at a time."""
 
-    def start(self, body: bytes, variant: Variant, done: Done) -> None:
+    def start(self, body: Source, variant: Variant, done: Done) -> None:
         """Begin; `done` is called on the event loop when it ends. Only called while the lane is idle."""
 
     def terminate(self) -> None:
@@ -86,12 +86,12 @@ class ThreadLane:
         self._prepare = prepare
         self._execute = execute
         self._loop = loop
-        self._tasks: queue.SimpleQueue[tuple[bytes, Variant, Done, Stop] | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[tuple[Source, Variant, Done, Stop] | None] = queue.SimpleQueue()
         self._stop = Stop()
         self._thread = threading.Thread(target=self._work, name=f"lane-{number}", daemon=True)
         self._thread.start()
 
-    def start(self, body: bytes, variant: Variant, done: Done) -> None:
+    def start(self, body: Source, variant: Variant, done: Done) -> None:
         """See `Lane.start`."""
         self._stop = Stop()
         self._tasks.put((body, variant, done, self._stop))
@@ -111,7 +111,7 @@ class ThreadLane:
             body, variant, done, stop = task
             self._loop.call_soon_threadsafe(done, self._run(body, variant, stop))
 
-    def _run(self, body: bytes, variant: Variant, stop: Stop) -> LaneRun | BaseException:
+    def _run(self, body: Source, variant: Variant, stop: Stop) -> LaneRun | BaseException:
         # The one broad catch of a lane: whatever a job raises belongs to its request, and the lane lives on.
         try:
             return self._execute(body, variant, stop)
@@ -138,7 +138,7 @@ class Lanes:
     def __repr__(self) -> str:
         return f"<Lanes pending={len(self._pending)} {self._scheduler!r}>"
 
-    async def run(self, job: Job, body: bytes, on_answer: OnAnswer = lambda _: None) -> Served:
+    async def run(self, job: Job, body: Source, on_answer: OnAnswer = lambda _: None) -> Served:
         """Queue a job and wait for its result; `on_answer` gets each that is kept in hand before.
 
         Raises `EffserveError` when the job is rejected or its image cannot be decoded. When the caller is cancelled,
@@ -255,7 +255,7 @@ class Lanes:
 
 @dataclass(slots=True)
 class _Pending:
-    body: bytes
+    body: Source
     on_answer: OnAnswer
     future: asyncio.Future[Served]
     in_hand: Served | None = None

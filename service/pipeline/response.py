@@ -29,10 +29,7 @@ def top_k(logits: npt.NDArray[np.floating[Any]], k: int, labels: Sequence[Label]
     `k` beyond the number of classes gives all of them. Raises `EffserveError(INTERNAL)` for logits that are not
     finite: a graph that does that is broken, and a made-up probability would hide it.
     """
-    largest = float(logits.max())
-    if not (math.isfinite(largest) and math.isfinite(logits.min())):
-        raise EffserveError(ErrorKind.INTERNAL, "the network's output is not finite")
-    exponentials = np.exp(logits.astype(np.float64) - largest)
+    exponentials = _exponentials(logits)
     total = float(exponentials.sum())
     return tuple(
         Prediction(index, labels[index].wnid, labels[index].text, float(exponentials[index]) / total)
@@ -40,7 +37,7 @@ def top_k(logits: npt.NDArray[np.floating[Any]], k: int, labels: Sequence[Label]
     )
 
 
-def probabilities(logits: Logits, temperature: float) -> npt.NDArray[np.float64]:
+def tempered(logits: Logits, temperature: float) -> npt.NDArray[np.float64]:
     """Softmax of logits [classes] divided by a temperature (Guo et al., arXiv 1706.04599)."""
     # Of output that is not finite these are not numbers either, and `top_k` says so.
     with np.errstate(invalid="ignore"):
@@ -51,16 +48,35 @@ def probabilities(logits: Logits, temperature: float) -> npt.NDArray[np.float64]
 
 def confidence(logits: Logits, temperature: float) -> float:
     """The probability of the most probable class; 0 for output that is not finite."""
-    largest = float(probabilities(logits, temperature).max())
+    largest = float(tempered(logits, temperature).max())
     return largest if math.isfinite(largest) else 0.0
 
 
 def averaged(members: Iterable[tuple[Logits, float]]) -> npt.NDArray[np.float64]:
     """Of (logits [classes], temperature) of several networks, the logits whose softmax is the mean of theirs."""
-    mean = np.mean([probabilities(logits, temperature) for logits, temperature in members], axis=0)
+    mean = np.mean([tempered(logits, temperature) for logits, temperature in members], axis=0)
     # What no network thinks possible stays finite, and next to nothing.
     logs: npt.NDArray[np.float64] = np.log(np.maximum(mean, np.finfo(np.float64).tiny))
     return logs
+
+
+def probabilities(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Of logits [classes], all of them, in their order. Raises as `top_k` does."""
+    exponentials = _exponentials(logits)
+    shares: npt.NDArray[np.float32] = (exponentials / exponentials.sum()).astype(np.float32)
+    return shares
+
+
+def ranking(logits: npt.NDArray[np.float32], k: int) -> list[int]:
+    """Indices of the k most probable classes in the order of `top_k`. Raises as it does."""
+    return _most_probable(_exponentials(logits), k)
+
+
+def _exponentials(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    largest = float(logits.max())
+    if not (math.isfinite(largest) and math.isfinite(logits.min())):
+        raise EffserveError(ErrorKind.INTERNAL, "the network's output is not finite")
+    return np.exp(logits.astype(np.float64) - largest)
 
 
 def _most_probable(exponentials: npt.NDArray[np.float64], k: int) -> list[int]:

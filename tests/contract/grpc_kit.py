@@ -25,9 +25,11 @@ from service.core.events import Event, Observer, RequestAnswered, RequestFailed
 from service.core.messages import RefusedVariant
 from service.core.policy import BudgetPolicy
 from service.core.scheduler import Scheduler
-from service.core.values import Variant
+from service.core.values import Source, Variant
 from service.dataplane import Dataplane
 from service.edges.grpc import GrpcServer
+from service.edges.oip.service import OpenInference
+from service.edges.oip.statistics import Statistics
 from service.edges.questions import Defaults
 from service.pipeline.image import encode_sample
 from service.pipeline.lanes import Done, Lane, LaneRun, Lanes
@@ -38,6 +40,8 @@ from tests.builders import ACCURACIES, FAMILY, TIMES_S, latency, policy
 
 JPEG = encode_sample("JPEG", 64, 48)
 IMAGE_BYTES = 100_000
+REQUEST_BYTES = 300_000
+BATCH = 4
 CLASSES = 10
 REFUSED = RefusedVariant("b9", "1", "model.onnx is missing")
 SLOW_S = {name: 1000 * seconds for name, seconds in TIMES_S.items()}
@@ -88,7 +92,7 @@ class GatedLane:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
-    def start(self, body: bytes, variant: Variant, done: Done) -> None:
+    def start(self, body: Source, variant: Variant, done: Done) -> None:
         """See `Lane.start`."""
         logits = np.zeros(CLASSES, np.float32)
         logits[7] = 3.0
@@ -192,7 +196,8 @@ async def serving(*, lanes: int = 1, reflection: bool = True, defaults: Defaults
     """A started server and a client connected to it; both are gone afterwards."""
     gate, seen = Gate(), Recorder()
     dataplane, scheduler = composed(gate, seen, lanes)
-    server = made(dataplane, reflection=reflection, defaults=defaults)
+    seen.forward_to = statistics = Statistics(dataplane.served())
+    server = made(dataplane, reflection=reflection, defaults=defaults, statistics=statistics)
     port = server.bind("127.0.0.1", 0)
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -203,11 +208,28 @@ async def serving(*, lanes: int = 1, reflection: bool = True, defaults: Defaults
             await server.stop(1.0)
 
 
-def made(dataplane: Dataplane, *, reflection: bool = True, defaults: Defaults = DEFAULTS) -> GrpcServer:
+def made(
+    dataplane: Dataplane,
+    *,
+    reflection: bool = True,
+    defaults: Defaults = DEFAULTS,
+    statistics: Statistics | None = None,
+) -> GrpcServer:
     """A server that is not bound yet."""
     return GrpcServer(
-        dataplane, clock=time.monotonic, defaults=defaults, image_bytes=IMAGE_BYTES, reflection=reflection
+        dataplane,
+        clock=time.monotonic,
+        defaults=defaults,
+        image_bytes=IMAGE_BYTES,
+        request_bytes=REQUEST_BYTES,
+        reflection=reflection,
+        open_inference=open_inference(dataplane, statistics or Statistics(dataplane.served()), defaults),
     )
+
+
+def open_inference(dataplane: Dataplane, statistics: Statistics, defaults: Defaults = DEFAULTS) -> OpenInference:
+    """What both protocols ask."""
+    return OpenInference(dataplane, statistics=statistics, defaults=defaults, batch=BATCH, image_bytes=IMAGE_BYTES)
 
 
 def _entry(variant: Variant) -> StoredVariant:

@@ -10,14 +10,26 @@ from pathlib import Path
 import httpx
 
 from service.app import compose, prepare
+from service.core.events import Fanout
 from service.core.scheduler import Scheduler
 from service.dataplane import Dataplane
 from service.edges.http.app import Limits, Scrape, create_http_app
 from service.edges.http.server import HttpServer
+from service.edges.oip.statistics import Statistics
 from service.edges.questions import Defaults
 from service.settings import Settings, load
 from service.telemetry.metrics import Metrics
-from tests.contract.grpc_kit import DEFAULTS, IMAGE_BYTES, PATIENCE_S, SLOW_S, Gate, Recorder, composed
+from tests.contract.grpc_kit import (
+    DEFAULTS,
+    IMAGE_BYTES,
+    PATIENCE_S,
+    REQUEST_BYTES,
+    SLOW_S,
+    Gate,
+    Recorder,
+    composed,
+    open_inference,
+)
 
 
 @dataclass
@@ -104,8 +116,17 @@ async def _serving(
     defaults: Defaults = DEFAULTS,
 ) -> AsyncIterator[Kit]:
     clock = time.monotonic
-    limits = Limits(IMAGE_BYTES, uploads_bytes=10 * IMAGE_BYTES, upload_timeout_s=upload_timeout_s)
-    app = create_http_app(dataplane, clock=clock, defaults=defaults, limits=limits, scrape=scrape)
+    limits = Limits(IMAGE_BYTES, 10 * IMAGE_BYTES, upload_timeout_s=upload_timeout_s, request_bytes=REQUEST_BYTES)
+    statistics = Statistics(dataplane.served())
+    seen.forward_to = statistics if seen.forward_to is None else Fanout(seen.forward_to, statistics)
+    app = create_http_app(
+        dataplane,
+        clock=clock,
+        defaults=defaults,
+        limits=limits,
+        scrape=scrape,
+        open_inference=open_inference(dataplane, statistics, defaults),
+    )
     server = HttpServer(app, clock=clock, keep_alive_s=PATIENCE_S, timeout_s=10)
     port = server.bind("127.0.0.1", 0)
     await server.start()

@@ -17,7 +17,7 @@ from service.pipeline.image import encode_sample
 from service.wire import classifier_pb2 as pb
 from tests.builders import ACCURACIES
 from tests.contract.grpc_client import CLASSIFIER, Scenario, ask, failure, on_uvloop, trailer
-from tests.contract.grpc_kit import IMAGE_BYTES, JPEG, PATIENCE_S, REFUSED, Kit, serving
+from tests.contract.grpc_kit import IMAGE_BYTES, JPEG, PATIENCE_S, REFUSED, REQUEST_BYTES, Kit, serving
 
 Raw = grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
 
@@ -163,7 +163,7 @@ async def test_a_full_queue_is_unavailable_and_says_when_to_retry(kit: Kit) -> N
 
 async def test_a_message_beyond_the_envelope_is_refused_by_the_library(kit: Kit) -> None:
     """The same status as an image that is too large; the service never sees it."""
-    status, _, _ = await failure(kit.stub.Classify(ask(image=bytes(IMAGE_BYTES + ENVELOPE_BYTES))))
+    status, _, _ = await failure(kit.stub.Classify(ask(image=bytes(REQUEST_BYTES + ENVELOPE_BYTES))))
     assert status is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert kit.seen.events == []
 

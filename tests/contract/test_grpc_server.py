@@ -41,9 +41,10 @@ async def _services(kit: Kit) -> list[str]:
 
 
 async def test_reflection_lists_the_services(kit: Kit) -> None:
-    """The classifier, health and itself."""
+    """The classifier, health, itself, and the Open Inference Protocol."""
     assert sorted(await _services(kit)) == [
         CLASSIFIER, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection",
+        "inference.GRPCInferenceService",
     ]  # fmt: skip
 
 

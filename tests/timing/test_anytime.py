@@ -11,7 +11,7 @@ from service.core.latency import RESPOND_PRIOR_S
 from service.core.messages import Answer, ClassifyRequest
 from service.core.scheduler import Scheduler
 from service.core.upgrading import HAND_OVER_S
-from service.core.values import Deadline, PolicyName, Question, Variant
+from service.core.values import Deadline, PolicyName, Question, Source, Variant
 from service.dataplane import Dataplane
 from service.edges.anytime import as_they_come
 from service.pipeline.lanes import Done, LaneRun
@@ -31,7 +31,7 @@ class PunctualLane:
     def __init__(self, late: str = "") -> None:
         self._late = late
 
-    def start(self, body: bytes, variant: Variant, done: Done) -> None:
+    def start(self, body: Source, variant: Variant, done: Done) -> None:
         """Answer after the variant's time, or much later."""
         loop = asyncio.get_running_loop()
         seconds = TIMES_S[variant.name] * (10 if variant.name == self._late else 1)

@@ -12,7 +12,7 @@ from service.core.scheduler import Scheduler
 from service.core.sharing import SharedTime
 from service.core.simulator import Arrival, simulate
 from service.core.upgrading import HAND_OVER_S
-from service.core.values import Decision, Job, Mode, PolicyName, Reason, Variant
+from service.core.values import Decision, Job, Mode, PolicyName, Reason, Source, Variant
 from service.pipeline.lanes import Done, LaneRun, Lanes, Logits, Served
 from service.pipeline.stop import Terminated
 from tests.builders import FAMILY, TIMES_S, job, scheduler, variant
@@ -41,9 +41,10 @@ class TimedLane:
         self._cores = cores
         self._error = error
 
-    def start(self, body: bytes, variant: Variant, done: Done) -> None:
+    def start(self, body: Source, variant: Variant, done: Done) -> None:
         """Answer after the variant's time."""
         loop = asyncio.get_running_loop()
+        assert isinstance(body, bytes)
         seconds = _seconds(variant, body)
         self._done = done
         self._cores.take(1)
@@ -70,8 +71,9 @@ class BackgroundLane(TimedLane):
 
     _expected: asyncio.TimerHandle | None = None
 
-    def start(self, body: bytes, variant: Variant, done: Done) -> None:
+    def start(self, body: Source, variant: Variant, done: Done) -> None:
         """Answer when it has had the variant's time."""
+        assert isinstance(body, bytes)
         self._seconds, self._done = _seconds(variant, body), done
         self._run = LaneRun(np.zeros(2, np.float32), asyncio.get_running_loop().time(), 0.0, self._seconds)
         self._cores.share(self)

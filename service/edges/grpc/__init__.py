@@ -1,7 +1,7 @@
-"""The gRPC edge: `effserve.v1.Classifier`, health checking and reflection on one port.
+"""The gRPC edge: `effserve.v1.Classifier`, `inference.GRPCInferenceService`, health checking, reflection; one port.
 
 It converts messages to values and failures to statuses, and decides nothing. `GrpcServer` is the life cycle,
-`Classifier` the methods, `Stream` one call with many images, `convert` the messages.
+`Classifier` and `Inference` the methods, `Stream` one call with many images, `convert` and `tensors` the messages.
 """
 
 from service.edges.grpc.server import GrpcServer

@@ -4,35 +4,27 @@ Every failure is told to the observer once: `Dataplane.classify` tells its own, 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, aclosing, suppress
 
 import grpc
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 
-from service.core.errors import EffserveError, ErrorKind, fault
+from service.core.errors import EffserveError, ErrorKind
 from service.core.messages import Answer, ClassifyRequest
-from service.core.values import Deadline
+from service.core.values import Question
 from service.dataplane import Dataplane
 from service.edges.anytime import as_they_come
 from service.edges.grpc import convert
-from service.edges.grpc.stream import Received, Stream
+from service.edges.grpc.calls import PROTOCOL, Context, aborting, identified, read, shutting_down, telling
+from service.edges.grpc.stream import WINDOW_PER_LANE, Stream
 from service.edges.questions import ClassifyParameters, Defaults, PlanParameters, checked, insured, question
 from service.edges.request_ids import request_id
-from service.edges.status import STATUS
 from service.wire import classifier_pb2 as pb
 from service.wire import classifier_pb2_grpc
 
-PROTOCOL = "grpc"
-WINDOW_PER_LANE = 2
-"""Images of one stream in hand, per lane: one that runs and one that waits, so that no lane idles between them."""
-
-RETRY_ELSEWHERE_S = 0.1
-"""Long enough for a load balancer to offer another instance."""
-
-Context = grpc.aio.ServicerContext[Any, Any]
-M = TypeVar("M", bound=Message)
+Received = pb.ClassifyRequest | DecodeError
+"""A message, or why it is none: see `Readable`."""
 
 
 class Classifier(classifier_pb2_grpc.ClassifierServicer):
@@ -55,8 +47,8 @@ class Classifier(classifier_pb2_grpc.ClassifierServicer):
 
     async def Classify(self, request: Received, context: Context) -> pb.ClassifyResponse:
         """One image."""
-        started_s, identity = self._clock(), _identity(context, _id_in(request))
-        async with _aborting(context, identity):
+        started_s, identity = self._clock(), identified(context, _id_in(request))
+        async with aborting(context, identity):
             with self._telling(identity, started_s):
                 self._refuse_when_stopping()
             response = await self._answer(request, identity, started_s, context.time_remaining())
@@ -65,13 +57,13 @@ class Classifier(classifier_pb2_grpc.ClassifierServicer):
 
     async def ClassifyAnytime(self, request: Received, context: Context) -> None:
         """One image, several answers."""
-        started_s, identity = self._clock(), _identity(context, _id_in(request))
+        started_s, identity = self._clock(), identified(context, _id_in(request))
         time_left_s = context.time_remaining()
 
         async def work(put: Callable[[pb.ClassifyResponse], None]) -> pb.ClassifyResponse:
             return await self._answer(request, identity, started_s, time_left_s, put)
 
-        async with _aborting(context, identity):
+        async with aborting(context, identity):
             with self._telling(identity, started_s):
                 self._refuse_when_stopping()
             # Writing fails when the call is over; its cancellation is then under way.
@@ -83,7 +75,7 @@ class Classifier(classifier_pb2_grpc.ClassifierServicer):
 
     async def ClassifyStream(self, _: AsyncIterator[Received], context: Context) -> None:
         """Many images."""
-        identity = _identity(context)
+        identity = identified(context)
         context.set_trailing_metadata((("x-request-id", identity),))
 
         async def answer_one(request: Received, number: int) -> pb.ClassifyStreamResponse:
@@ -91,16 +83,16 @@ class Classifier(classifier_pb2_grpc.ClassifierServicer):
             return await self._outcome(request, request_id(given) if given else f"{identity}-{number}")
 
         window = WINDOW_PER_LANE * self._dataplane.health().statistics.lanes
-        async with _aborting(context, identity):
+        async with aborting(context, identity):
             if not await Stream(context, answer_one, window=window, stopping=self._stopping).serve():
                 raise EffserveError(ErrorKind.DRAINING, "the service is shutting down; send the rest elsewhere")
 
     async def Plan(self, request: pb.PlanRequest | DecodeError, context: Context) -> pb.PlanResponse:
         """A dry run."""
-        started_s, identity = self._clock(), _identity(context)
-        async with _aborting(context, identity):
+        started_s, identity = self._clock(), identified(context)
+        async with aborting(context, identity):
             with self._telling(identity, started_s):
-                asked = checked(PlanParameters, convert.plan_parameters(_read(request), context.time_remaining()))
+                asked = checked(PlanParameters, convert.plan_parameters(read(request), context.time_remaining()))
                 wanted = question(asked, started_s, self._defaults)
                 return convert.plan_response(self._dataplane.plan(wanted), wanted.mode)
 
@@ -108,10 +100,10 @@ class Classifier(classifier_pb2_grpc.ClassifierServicer):
         self, request: pb.ListVariantsRequest | DecodeError, context: Context
     ) -> pb.ListVariantsResponse:
         """The table."""
-        started_s, identity = self._clock(), _identity(context)
-        async with _aborting(context, identity):
+        started_s, identity = self._clock(), identified(context)
+        async with aborting(context, identity):
             with self._telling(identity, started_s):
-                _read(request)
+                read(request)
                 return convert.variants_response(self._dataplane.variants(), self._dataplane.refused())
 
     async def _outcome(self, request: Received, identity: str) -> pb.ClassifyStreamResponse:
@@ -132,7 +124,7 @@ class Classifier(classifier_pb2_grpc.ClassifierServicer):
     ) -> pb.ClassifyResponse:
         """The last answer; `put` gets those before it. Raises `EffserveError`, which the observer then knows of."""
         with self._telling(identity, started_s):
-            message = _read(request)
+            message = read(request)
             asked = checked(ClassifyParameters, convert.classify_parameters(message, time_left_s))
             wanted = question(asked if put is None else insured(asked), started_s, self._defaults)
 
@@ -140,19 +132,18 @@ class Classifier(classifier_pb2_grpc.ClassifierServicer):
             if put is not None:
                 put(convert.classify_response(answer))
 
-        with self._telling(identity, started_s, wanted.deadline):
+        with self._telling(identity, started_s, wanted):
             body = self._within_limit(message.image)
         asking = ClassifyRequest(body, wanted, identity, PROTOCOL, asked.top_k)
         answer = await self._dataplane.classify(asking, earlier)
-        with self._telling(identity, started_s, wanted.deadline):
+        with self._telling(identity, started_s, wanted):
             response = convert.classify_response(answer)
             self._dataplane.handed_over(asking, answer)
             return response
 
     def _refuse_when_stopping(self) -> None:
         if self._stopping.is_set():
-            detail = "the service is shutting down; another instance will answer"
-            raise EffserveError(ErrorKind.DRAINING, detail, retry_after_s=RETRY_ELSEWHERE_S)
+            raise shutting_down()
 
     def _within_limit(self, image: bytes) -> bytes:
         if len(image) <= self._image_bytes:
@@ -160,44 +151,9 @@ class Classifier(classifier_pb2_grpc.ClassifierServicer):
         detail = f"the image has {len(image)} bytes; the limit is {self._image_bytes} bytes"
         raise EffserveError(ErrorKind.IMAGE_TOO_LARGE, detail, {"limit_bytes": self._image_bytes})
 
-    @contextmanager
-    def _telling(self, identity: str, started_s: float, deadline: Deadline | None = None) -> Iterator[None]:
-        """Tell the observer of a failure found here; one that nobody foresaw is named INTERNAL, its cause kept."""
-        try:
-            yield
-        except Exception as error:
-            failure = error if isinstance(error, EffserveError) else fault(error)
-            self._dataplane.failed(
-                protocol=PROTOCOL, request_id=identity, error=failure, deadline=deadline, started_s=started_s
-            )
-            if failure is error:
-                raise
-            raise failure from error
-
-
-def _read(received: M | DecodeError) -> M:
-    """The message. Raises `EffserveError(MALFORMED_REQUEST)` when the bytes were none."""
-    if isinstance(received, DecodeError):
-        raise EffserveError(
-            ErrorKind.MALFORMED_REQUEST, "the request's bytes are not the message that the method takes"
-        )
-    return received
+    def _telling(self, identity: str, started_s: float, asked: Question | None = None) -> AbstractContextManager[None]:
+        return telling(self._dataplane, identity, started_s, asked)
 
 
 def _id_in(received: Received) -> str:
     return "" if isinstance(received, DecodeError) else received.request_id
-
-
-def _identity(context: Context, given: str = "") -> str:
-    """The request's id: from the message, else from the metadata, else a new one."""
-    sent = dict(context.invocation_metadata() or ()).get("x-request-id")
-    return request_id(given or (sent if isinstance(sent, str) else None))
-
-
-@asynccontextmanager
-async def _aborting(context: Context, identity: str) -> AsyncIterator[None]:
-    """A failure inside ends the call with its status and metadata."""
-    try:
-        yield
-    except EffserveError as error:
-        await context.abort(STATUS[error.kind].grpc, error.detail, convert.error_metadata(error, identity))

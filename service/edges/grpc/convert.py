@@ -11,7 +11,7 @@ from service.core.errors import EffserveError
 from service.core.messages import Answer, Plan, RefusedVariant, VariantRow
 from service.core.values import Candidate, Decision, ImageHeader, Mode, PolicyName, Timing
 from service.edges import explain
-from service.edges.questions import MAX_BUDGET_MS
+from service.edges.questions import budget_of_deadline
 from service.edges.timing import STAGES, server_timing
 from service.wire import classifier_pb2 as pb
 
@@ -19,8 +19,6 @@ Metadata = tuple[tuple[str, str], ...]
 
 MODES = {pb.MODE_BEST_EFFORT: Mode.BEST_EFFORT, pb.MODE_STRICT: Mode.STRICT}
 POLICIES = {pb.POLICY_K1: PolicyName.K1, pb.POLICY_P2: PolicyName.P2, pb.POLICY_P3: PolicyName.P3}
-LEAST_BUDGET_MS = 0.001
-"""A deadline that has passed is a budget of nearly nothing, not an invalid one."""
 _ROUTING = ("budget_ms", "variant", "min_accuracy")
 
 
@@ -43,9 +41,9 @@ def _given(
         given["mode"] = MODES.get(request.mode, int(request.mode))
     if request.policy != pb.POLICY_UNSPECIFIED:
         given["policy"] = POLICIES.get(request.policy, int(request.policy))
-    # Clients set deadlines of days to mean none; such a figure would be refused as a budget.
-    if "budget_ms" not in given and time_left_s is not None and time_left_s * 1e3 <= MAX_BUDGET_MS:
-        given["budget_ms"] = max(time_left_s * 1e3, LEAST_BUDGET_MS)
+    left_ms = budget_of_deadline(time_left_s)
+    if "budget_ms" not in given and left_ms is not None:
+        given["budget_ms"] = left_ms
     return given
 
 

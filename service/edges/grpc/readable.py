@@ -12,10 +12,10 @@ from google.protobuf.message import DecodeError, Message
 
 
 class Readable(grpc.aio.ServerInterceptor):
-    """Applies to the methods of one service."""
+    """Applies to the methods of these services."""
 
-    def __init__(self, service: str) -> None:
-        self._prefix = f"/{service}/"
+    def __init__(self, *services: str) -> None:
+        self._prefixes = tuple(f"/{service}/" for service in services)
 
     async def intercept_service(
         self,
@@ -24,7 +24,7 @@ class Readable(grpc.aio.ServerInterceptor):
     ) -> "grpc.RpcMethodHandler[Any, Any] | None":
         """The method's handler, reading what it can; None for an unknown method."""
         handler: Any = await continuation(handler_call_details)
-        if handler is not None and handler_call_details.method.startswith(self._prefix):
+        if handler is not None and handler_call_details.method.startswith(self._prefixes):
             handler = handler._replace(request_deserializer=_or_error(handler.request_deserializer))
         known: grpc.RpcMethodHandler[Any, Any] | None = handler
         return known

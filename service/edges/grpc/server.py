@@ -1,7 +1,7 @@
 """The gRPC server's life: bind, start, tell whether it serves, stop. Runs on the event loop it was made in.
 
-Three services share the port: the classifier, `grpc.health.v1.Health` for probes, and, if wanted, reflection for
-tools such as grpcurl.
+Four services share the port: the classifier, the Open Inference Protocol, `grpc.health.v1.Health` for probes, and, if
+wanted, reflection for tools such as grpcurl.
 """
 
 import asyncio
@@ -19,12 +19,15 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_g
 
 from service.dataplane import Dataplane
 from service.edges.grpc.classifier import Classifier
+from service.edges.grpc.inference import Inference
 from service.edges.grpc.lifetime import unless_stopping
 from service.edges.grpc.readable import Readable
+from service.edges.oip.service import OpenInference
 from service.edges.questions import Defaults
-from service.wire import classifier_pb2, classifier_pb2_grpc
+from service.wire import classifier_pb2, classifier_pb2_grpc, grpc_inference_pb2, grpc_inference_pb2_grpc
 
 CLASSIFIER = classifier_pb2.DESCRIPTOR.services_by_name["Classifier"].full_name
+INFERENCE = grpc_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 ENVELOPE_BYTES = 64 * 1024
 """Room in a message for everything but the image. An image over its limit by less is refused by name; a message over
 the limit and this is refused by the gRPC library, which names only the status."""
@@ -45,22 +48,25 @@ class GrpcServer:
         clock: Callable[[], float],
         defaults: Defaults,
         image_bytes: int,
+        request_bytes: int,
         reflection: bool,
+        open_inference: OpenInference,
     ) -> None:
         self._stopping = asyncio.Event()
         self._health = _Health(self._stopping)
         # Without port sharing a second server on the same port is an error rather than a thief of requests.
         self._server = grpc.aio.server(
-            interceptors=[Readable(CLASSIFIER)],
+            interceptors=[Readable(CLASSIFIER, INFERENCE)],
             options=[
-                ("grpc.max_receive_message_length", image_bytes + ENVELOPE_BYTES),
+                ("grpc.max_receive_message_length", max(image_bytes, request_bytes) + ENVELOPE_BYTES),
                 ("grpc.so_reuseport", 0),
             ],
         )
         classifier = Classifier(
             dataplane, clock=clock, defaults=defaults, image_bytes=image_bytes, stopping=self._stopping
         )
-        self._add_services(classifier, with_reflection=reflection)
+        inference = Inference(open_inference, dataplane, clock=clock, stopping=self._stopping)
+        self._add_services(classifier, inference, with_reflection=reflection)
 
     def bind(self, host: str, port: int) -> int:
         """Take the port and return it; 0 lets the system choose. Raises `OSError` when it cannot be had."""
@@ -77,9 +83,9 @@ class GrpcServer:
         await self._server.start()
 
     async def set_serving(self, serving: bool) -> None:
-        """What `grpc.health.v1` says of the server as a whole and of the classifier."""
+        """What `grpc.health.v1` says of the server as a whole and of its two services."""
         status = health_pb2.HealthCheckResponse
-        for service in ("", CLASSIFIER):
+        for service in ("", CLASSIFIER, INFERENCE):
             await self._health.set(service, status.SERVING if serving else status.NOT_SERVING)
 
     async def stop(self, timeout_s: float) -> None:
@@ -93,11 +99,14 @@ class GrpcServer:
         await asyncio.sleep(min(REFUSING_S, timeout_s / 2))
         await self._server.stop(timeout_s)
 
-    def _add_services(self, classifier: Classifier, *, with_reflection: bool) -> None:
+    def _add_services(self, classifier: Classifier, inference: Inference, *, with_reflection: bool) -> None:
         classifier_pb2_grpc.add_ClassifierServicer_to_server(classifier, self._server)  # type: ignore[no-untyped-call]
+        grpc_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(  # type: ignore[no-untyped-call]
+            inference, self._server
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if with_reflection:
-            names = (CLASSIFIER, HEALTH, reflection.SERVICE_NAME)
+            names = (CLASSIFIER, INFERENCE, HEALTH, reflection.SERVICE_NAME)
             servicer = _Reflection(self._stopping, names)
             reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, self._server)
 

@@ -21,9 +21,11 @@ from service.core.errors import EffserveError, ErrorKind, fault
 from service.core.messages import Answer, ClassifyRequest, Plan
 from service.dataplane import Dataplane, OnAnswer
 from service.edges.anytime import as_they_come
+from service.edges.http import v2
 from service.edges.http.body import read_image
 from service.edges.http.events import EventStream, event
-from service.edges.http.hot_path import HotPath
+from service.edges.http.hot_path import HotPath, Take
+from service.edges.http.incoming import identity, started_s
 from service.edges.http.models import (
     AnswerModel,
     HealthModel,
@@ -36,18 +38,21 @@ from service.edges.http.openapi import EVENTS, UPLOAD, answers, failures
 from service.edges.http.problems import describe, problem
 from service.edges.http.server import leaving
 from service.edges.http.uploads import Uploads
+from service.edges.http.v2 import OpenInferenceRoutes
+from service.edges.oip.service import OpenInference
 from service.edges.questions import (
+    BUDGET_HEADER,
     MAX_BUDGET_MS,
     ClassifyParameters,
     Defaults,
     P,
     PlanParameters,
+    budget_of,
     checked,
     insured,
     invalid_parameter,
     question,
 )
-from service.edges.request_ids import request_id
 from service.edges.timing import server_timing
 
 PROTOCOL = "http"
@@ -62,12 +67,13 @@ class Limits:
     uploads_bytes: int
     """Of all requests together."""
     upload_timeout_s: float
+    request_bytes: int
+    """Of one request of the Open Inference Protocol."""
 
 
 Scrape = Callable[[str], Awaitable[tuple[bytes, str]]]
 """`Accept` header → metrics and their content type."""
 
-BUDGET_HEADER = "X-Latency-Budget-Ms"
 BudgetHeader = Annotated[
     float | None,
     Header(
@@ -81,10 +87,16 @@ BudgetHeader = Annotated[
 
 
 def create_http_app(
-    dataplane: Dataplane, *, clock: Callable[[], float], defaults: Defaults, limits: Limits, scrape: Scrape
+    dataplane: Dataplane,
+    *,
+    clock: Callable[[], float],
+    defaults: Defaults,
+    limits: Limits,
+    scrape: Scrape,
+    open_inference: OpenInference,
 ) -> ASGIApp:
     """The application. `clock` is the one that deadlines are read on."""
-    edge = _Edge(dataplane, clock, defaults, limits, scrape)
+    edge = _Edge(dataplane, clock, defaults, limits, scrape, open_inference)
     app = FastAPI(
         title="effserve",
         version=__version__,
@@ -99,7 +111,7 @@ def create_http_app(
     app.add_exception_handler(RequestValidationError, edge.on_failure)
     app.add_exception_handler(HTTPException, edge.on_failure)
     app.add_exception_handler(Exception, edge.on_defect)
-    return HotPath(app, edge.uploads(), on_failure=edge.on_failure, on_defect=edge.on_defect)
+    return HotPath(app, edge.upload_at, on_failure=edge.on_failure, on_defect=edge.on_defect)
 
 
 def _ignored(_: Answer) -> None:
@@ -114,6 +126,7 @@ class _Edge:
         defaults: Defaults,
         limits: Limits,
         scrape: Scrape,
+        open_inference: OpenInference,
     ) -> None:
         self._dataplane = dataplane
         self._clock = clock
@@ -121,6 +134,15 @@ class _Edge:
         self._limits = limits
         self._uploads = Uploads(limits.uploads_bytes)
         self._scrape = scrape
+        self._v2 = OpenInferenceRoutes(
+            open_inference,
+            self._uploads,
+            clock=clock,
+            protocol=PROTOCOL,
+            request_bytes=limits.request_bytes,
+            upload_timeout_s=limits.upload_timeout_s,
+            finish=self._say_goodbye,
+        )
 
     def add_routes(self, app: FastAPI) -> None:
         common: dict[str, Any] = {"response_model": None}
@@ -146,13 +168,15 @@ class _Edge:
         app.add_api_route("/readyz", self.readyz, responses=answers(HealthModel), **common)
         app.add_api_route("/metrics", self.metrics, **common)
         app.add_api_route("/problems/{kind}", self.problem, **common)
+        self._v2.add_to(app)
 
-    def uploads(self) -> dict[str, Callable[[Request], Awaitable[Response]]]:
-        """What takes an image, by path; parameters are read straight from the request."""
-        return {
-            "/classify": lambda request: self.classify(request, *_parameters(request)),
-            "/classify/anytime": lambda request: self.anytime(request, *_parameters(request)),
-        }
+    def upload_at(self, path: str) -> Take | None:
+        """What takes images there; parameters are read straight from the request."""
+        if path == "/classify":
+            return lambda request: self.classify(request, *_parameters(request))
+        if path == "/classify/anytime":
+            return lambda request: self.anytime(request, *_parameters(request))
+        return self._v2.infer_at(path)
 
     async def classify(
         self, request: Request, asked: Annotated[ClassifyParameters, Query()], budget: BudgetHeader = None
@@ -171,7 +195,7 @@ class _Edge:
         The image comes as for `/classify`; the answers go as server-sent events.
         """
         events = self._events(request, insured(_with_header(asked, budget)))
-        response = EventStream(await anext(events), events, {"X-Request-Id": _request_id(request)})
+        response = EventStream(await anext(events), events, {"X-Request-Id": identity(request)})
         self._say_goodbye(response)
         return response
 
@@ -179,7 +203,7 @@ class _Edge:
         self, request: Request, asked: Annotated[PlanParameters, Query()], budget: BudgetHeader = None
     ) -> Response:
         """What a photo of 0.2 megapixels would get if it came now. Runs nothing."""
-        wanted = question(_with_header(asked, budget), self._started_s(request), self._defaults)
+        wanted = question(_with_header(asked, budget), started_s(request, self._clock), self._defaults)
         plan: Plan = self._dataplane.plan(wanted)
         return self._response(PlanModel.of(plan, mode=wanted.mode).model_dump_json())
 
@@ -216,16 +240,17 @@ class _Edge:
     async def on_failure(self, request: Request, error: Exception) -> Response:
         """Any failure with a name → its problem; told to the observer unless the dataplane did."""
         failure = _named(error)
-        identity = _request_id(request)
+        named = identity(request)
         if not getattr(request.state, "reported", False):
             self._dataplane.failed(
                 protocol=PROTOCOL,
-                request_id=identity,
+                request_id=named,
                 error=failure,
                 deadline=getattr(request.state, "deadline", None),
-                started_s=self._started_s(request),
+                started_s=started_s(request, self._clock),
+                variant=getattr(request.state, "variant", None),
             )
-        response = problem(failure, identity)
+        response = (v2.failure if v2.is_open_inference(request.url.path) else problem)(failure, named)
         if isinstance(error, HTTPException) and error.headers:
             response.headers.update(error.headers)
         self._say_goodbye(response)
@@ -239,13 +264,13 @@ class _Edge:
         self, request: Request, asked: ClassifyParameters, show: Callable[[Answer], T], on_answer: OnAnswer = _ignored
     ) -> T:
         """The last answer as shown; `on_answer` gets those before it. Cancelled when the client goes away."""
-        wanted = question(asked, self._started_s(request), self._defaults)
+        wanted = question(asked, started_s(request, self._clock), self._defaults)
         request.state.deadline = wanted.deadline
         limits = self._limits
         with self._uploads.one() as upload:
             body = await read_image(request, upload, limit_bytes=limits.image_bytes, timeout_s=limits.upload_timeout_s)
             request.state.reported = True
-            asking = ClassifyRequest(body, wanted, _request_id(request), PROTOCOL, asked.top_k)
+            asking = ClassifyRequest(body, wanted, identity(request), PROTOCOL, asked.top_k)
             with leaving(request):
                 answer = await self._dataplane.classify(asking, on_answer)
         shown = show(answer)
@@ -273,13 +298,6 @@ class _Edge:
                 raise
             failure = error if isinstance(error, EffserveError) else fault(error)
             yield event("error", bytes((await self.on_failure(request, failure)).body).decode())
-
-    def _started_s(self, request: Request) -> float:
-        """First byte, as the server noted it; other ASGI servers do not, so there it is now."""
-        if not hasattr(request.state, "started_s"):
-            request.state.started_s = self._clock()
-        started_s: float = request.state.started_s
-        return started_s
 
     def _health(self, status: str) -> HealthModel:
         health = self._dataplane.health()
@@ -312,22 +330,13 @@ def _event(answer: Answer) -> bytes:
 def _parameters(request: Request) -> tuple[ClassifyParameters, float | None]:
     asked = checked(ClassifyParameters, request.query_params)
     budget = request.headers.get(BUDGET_HEADER)
-    return asked, None if budget is None or asked.budget_ms is not None else _budget_in_header(budget)
+    return asked, None if budget is None or asked.budget_ms is not None else budget_of(budget, BUDGET_HEADER)
 
 
 def _with_header(asked: P, budget_ms: float | None) -> P:
     if asked.budget_ms is not None or budget_ms is None:
         return asked
     return asked.model_copy(update={"budget_ms": budget_ms})
-
-
-def _budget_in_header(value: str) -> float | None:
-    """Raises `EffserveError(INVALID_PARAMETER)` that names the header."""
-    try:
-        return checked(PlanParameters, {"budget_ms": value}).budget_ms
-    except EffserveError as error:
-        detail = error.detail.replace("budget_ms", BUDGET_HEADER, 1)
-        raise EffserveError(error.kind, detail, {"parameter": BUDGET_HEADER}) from None
 
 
 def _named(error: Exception) -> EffserveError:
@@ -341,13 +350,6 @@ def _named(error: Exception) -> EffserveError:
     if isinstance(error, HTTPException) and error.status_code == 405:
         return EffserveError(ErrorKind.METHOD_NOT_ALLOWED, "the path exists, the method does not apply to it")
     return EffserveError(ErrorKind.MALFORMED_REQUEST, str(getattr(error, "detail", error))[:200])
-
-
-def _request_id(request: Request) -> str:
-    if not hasattr(request.state, "request_id"):
-        request.state.request_id = request_id(request.headers.get("x-request-id"))
-    identity: str = request.state.request_id
-    return identity
 
 
 def _headers(answer: AnswerModel) -> dict[str, str]:

@@ -31,12 +31,13 @@ async def read_image(request: Request, upload: Upload, *, limit_bytes: int, time
     there is no room for the upload, or CANCELLED when the client leaves half-way.
     """
     form = _form(request)
-    try:
-        async with asyncio.timeout(timeout_s):
-            body = await _read(request, upload, _allowed_bytes(form, limit_bytes), limit_bytes)
-    except TimeoutError:
-        detail = f"the body was not whole after {timeout_s:g} s"
-        raise EffserveError(ErrorKind.UPLOAD_TIMEOUT, detail, {"limit_s": timeout_s}) from None
+    body = await read_body(
+        request,
+        upload,
+        limit_bytes=_allowed_bytes(form, limit_bytes),
+        timeout_s=timeout_s,
+        beyond=_too_large(limit_bytes),
+    )
     if form == RAW:
         return body
     if form == JSON:
@@ -46,6 +47,18 @@ async def read_image(request: Request, upload: Upload, *, limit_bytes: int, time
     if len(image) > limit_bytes:
         raise _too_large(limit_bytes)
     return image
+
+
+async def read_body(
+    request: Request, upload: Upload, *, limit_bytes: int, timeout_s: float, beyond: EffserveError
+) -> bytes:
+    """The whole body. Raises `beyond` when it is larger, and UPLOAD_TIMEOUT, QUEUE_FULL and CANCELLED as above."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _read(request, upload, limit_bytes, beyond)
+    except TimeoutError:
+        detail = f"the body was not whole after {timeout_s:g} s"
+        raise EffserveError(ErrorKind.UPLOAD_TIMEOUT, detail, {"limit_s": timeout_s}) from None
 
 
 def _allowed_bytes(form: str, limit_bytes: int) -> int:
@@ -75,16 +88,16 @@ def _form(request: Request) -> str:
     raise EffserveError(ErrorKind.UNSUPPORTED_MEDIA_TYPE, detail)
 
 
-async def _read(request: Request, upload: Upload, limit_bytes: int, image_limit_bytes: int) -> bytes:
+async def _read(request: Request, upload: Upload, limit_bytes: int, beyond: EffserveError) -> bytes:
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit_bytes:
-        raise _too_large(image_limit_bytes)
+        raise beyond
     chunks, total_bytes = [], 0
     try:
         async for chunk in request.stream():
             total_bytes += len(chunk)
             if total_bytes > limit_bytes:
-                raise _too_large(image_limit_bytes)
+                raise beyond
             upload.grow(len(chunk))
             chunks.append(chunk)
     except ClientDisconnect as error:

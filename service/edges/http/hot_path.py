@@ -4,7 +4,7 @@ FastAPI's middleware, routing and dependency resolution would cost half a millis
 still shows the routes, because the framework knows them too.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,21 +13,23 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.core.errors import EffserveError
 
 Take = Callable[[Request], Awaitable[Response]]
+Find = Callable[[str], Take | None]
+"""Path → what takes the images that are posted there, if anything does."""
 OnError = Callable[[Request, Exception], Awaitable[Response]]
 
 
 class HotPath:
     """An ASGI application around another one."""
 
-    def __init__(self, app: ASGIApp, uploads: Mapping[str, Take], *, on_failure: OnError, on_defect: OnError) -> None:
+    def __init__(self, app: ASGIApp, find: Find, *, on_failure: OnError, on_defect: OnError) -> None:
         self._app = app
-        self._uploads = uploads
+        self._find = find
         self._on_failure = on_failure
         self._on_defect = on_defect
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        take = self._uploads.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        take = self._find(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
         if take is None:
             await self._app(scope, receive, send)
             return

@@ -175,6 +175,15 @@ def test_a_base_is_held_at_twice_its_calibration() -> None:
     assert subject._inference["b4"] == pytest.approx(2 * 0.144)
 
 
+def test_runs_without_decoding_teach_nothing_about_decoding() -> None:
+    """An image that comes decoded and at the right size is expected to take no time."""
+    subject, photo = _model((1.0,) * 200), ImageHeader("JPEG", 1000, 1000, 1)
+    before_s = subject.expected_decode_s(photo)
+    for _ in range(20):
+        subject.observe(_run("b0", 0.016, decode_s=0.00002))
+    assert subject.expected_decode_s(photo) == before_s
+
+
 # How many lanes are busy.
 
 

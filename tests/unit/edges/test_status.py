@@ -6,7 +6,12 @@ from grpc import StatusCode
 from service.core.errors import ErrorKind
 from service.edges.status import STATUS
 
-OURS = {ErrorKind.QUEUE_FULL, ErrorKind.DRAINING, ErrorKind.INFEASIBLE_BUDGET, ErrorKind.INTERNAL}
+OURS = {
+    ErrorKind.QUEUE_FULL,
+    ErrorKind.DRAINING,
+    ErrorKind.INFEASIBLE_BUDGET,
+    ErrorKind.INTERNAL,
+}
 GRPC_OURS = {StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.INTERNAL}
 
 
@@ -17,8 +22,8 @@ def test_every_kind_has_a_status() -> None:
 
 @pytest.mark.parametrize("kind", ErrorKind)
 def test_what_the_client_can_mend_is_4xx_and_the_rest_5xx(kind: ErrorKind) -> None:
-    """Alarms and retries of clients go by the first digit."""
-    assert STATUS[kind].http // 100 == (5 if kind in OURS else 4)
+    """Alarms and retries of clients go by the first digit. 501 says that nobody can mend it."""
+    assert STATUS[kind].http // 100 == (5 if kind in OURS or kind is ErrorKind.UNSUPPORTED else 4)
 
 
 @pytest.mark.parametrize("kind", ErrorKind)

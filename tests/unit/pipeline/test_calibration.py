@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from service.core.latency import Calibration, DecodeCost
-from service.core.values import ImageHeader
+from service.core.values import ImageHeader, Source
 from service.pipeline import termination
 from service.pipeline.calibration import (
     MAX_RUNS,
@@ -95,7 +95,8 @@ def calibrate(
 ) -> Calibration:
     """Decoding takes `decode_s[0]` plus `decode_s[1]` for each million pixels."""
 
-    def decode(body: bytes) -> None:
+    def decode(body: Source) -> None:
+        assert isinstance(body, bytes)
         clock.now_s += decode_s[0] + decode_s[1] * body[0]
 
     calibrator = Calibrator(lanes=lanes, file=file, seconds_per_variant=seconds, clock=clock)
@@ -390,7 +391,8 @@ def test_a_large_sample_shows_where_the_price_by_the_pixel_changes(clock: Clock)
     """Up to 3 megapixels 1 ms each, beyond a quarter of it."""
     samples = (*SAMPLES, sample("JPEG", 12))
 
-    def decode(body: bytes) -> None:
+    def decode(body: Source) -> None:
+        assert isinstance(body, bytes)
         clock.now_s += 0.002 + 0.001 * min(body[0], 3) + 0.00025 * max(body[0] - 3, 0)
 
     calibrator = Calibrator(lanes=1, file=None, clock=clock)

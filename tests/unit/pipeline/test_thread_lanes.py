@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.core.values import Variant
+from service.core.values import Source, Variant
 from service.pipeline.executor import Executor, Runner
 from service.pipeline.lanes import Execute, LaneRun, ThreadLane
 from service.pipeline.session import Session, SessionOptions
@@ -41,7 +41,7 @@ def started(on: ThreadLane, body: bytes = b"", name: Variant = B0) -> "asyncio.F
 def until_asked(begun: threading.Event) -> Execute:
     """Runs that go on until they are asked to end, and say when they have begun."""
 
-    def execute(_: bytes, __: Variant, stop: Stop) -> LaneRun:
+    def execute(_: Source, __: Variant, stop: Stop) -> LaneRun:
         asked = threading.Event()
         stop.heard_by(asked.set)
         begun.set()
@@ -56,7 +56,7 @@ async def test_a_result_comes_back_on_the_loop() -> None:
     """Though another thread has made it."""
     threads: list[str] = []
 
-    def execute(body: bytes, name: Variant, _: Stop) -> LaneRun:
+    def execute(body: Source, name: Variant, _: Stop) -> LaneRun:
         threads.append(threading.current_thread().name)
         assert (body, name) == (b"body", B0)
         return ANSWER
@@ -73,7 +73,7 @@ async def test_whatever_a_run_raises_is_its_result() -> None:
     """And the lane lives on."""
     errors: list[BaseException] = [ValueError("odd"), KeyboardInterrupt()]
 
-    def execute(_: bytes, __: Variant, ___: Stop) -> LaneRun:
+    def execute(_: Source, __: Variant, ___: Stop) -> LaneRun:
         if errors:
             raise errors.pop()
         return ANSWER
@@ -104,7 +104,7 @@ async def test_a_run_that_has_not_begun_is_ended_too() -> None:
 async def test_asking_an_idle_lane_does_not_end_the_next_run() -> None:
     """Neither before the first run nor between two."""
 
-    def execute(_: bytes, __: Variant, stop: Stop) -> LaneRun:
+    def execute(_: Source, __: Variant, stop: Stop) -> LaneRun:
         stop.check()
         return ANSWER
 

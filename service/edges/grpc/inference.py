@@ -1,0 +1,189 @@
+"""`inference.GRPCInferenceService`: the Open Inference Protocol over gRPC. Converts, and decides nothing."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
+
+from google.protobuf.json_format import ParseDict
+from google.protobuf.message import DecodeError, Message
+
+from service.core.errors import EffserveError, ErrorKind
+from service.core.messages import Answer
+from service.dataplane import Dataplane
+from service.edges.grpc import tensors
+from service.edges.grpc.calls import (
+    PROTOCOL,
+    Context,
+    aborting,
+    identified,
+    metadata,
+    read,
+    shutting_down,
+    telling,
+)
+from service.edges.grpc.stream import WINDOW_PER_LANE, Stream
+from service.edges.oip import describe
+from service.edges.oip.describe import Document
+from service.edges.oip.inference import Call
+from service.edges.oip.service import OpenInference
+from service.edges.questions import BUDGET_HEADER, budget_of_deadline
+from service.wire import grpc_inference_pb2 as pb
+from service.wire import grpc_inference_pb2_grpc
+
+Received = pb.ModelInferRequest | DecodeError
+M = TypeVar("M", bound=Message)
+
+
+class Inference(grpc_inference_pb2_grpc.GRPCInferenceServiceServicer):
+    """Method names and arguments are those of the .proto file, where they are described."""
+
+    def __init__(
+        self,
+        service: OpenInference,
+        dataplane: Dataplane,
+        *,
+        clock: Callable[[], float],
+        stopping: asyncio.Event,
+    ) -> None:
+        self._service = service
+        self._dataplane = dataplane
+        self._clock = clock
+        self._stopping = stopping
+
+    async def ServerLive(self, _: object, __: Context) -> pb.ServerLiveResponse:
+        """Whoever answers lives."""
+        return pb.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, _: object, __: Context) -> pb.ServerReadyResponse:
+        """Readiness."""
+        return pb.ServerReadyResponse(ready=self._service.ready)
+
+    async def ModelReady(self, request: pb.ModelReadyRequest | DecodeError, context: Context) -> pb.ModelReadyResponse:
+        """Readiness of one model."""
+
+        def ready() -> dict[str, bool]:
+            asked = read(request)
+            try:
+                return {"ready": self._service.model_ready(asked.name, asked.version)}
+            except EffserveError as error:
+                if error.kind is not ErrorKind.UNKNOWN_VARIANT:
+                    raise
+                return {"ready": False}
+
+        return await self._told(context, ready, pb.ModelReadyResponse())
+
+    async def ServerMetadata(self, _: object, context: Context) -> pb.ServerMetadataResponse:
+        """Name, version, extensions."""
+        return await self._told(context, describe.server, pb.ServerMetadataResponse())
+
+    async def ModelMetadata(
+        self, request: pb.ModelMetadataRequest | DecodeError, context: Context
+    ) -> pb.ModelMetadataResponse:
+        """What a model takes and gives."""
+        return await self._told(
+            context,
+            lambda: self._service.metadata(read(request).name, read(request).version),
+            pb.ModelMetadataResponse(),
+        )
+
+    async def ModelConfig(
+        self, request: pb.ModelConfigRequest | DecodeError, context: Context
+    ) -> pb.ModelConfigResponse:
+        """How a model is set up."""
+        return await self._told(
+            context,
+            lambda: {"config": self._service.config(read(request).name, read(request).version)},
+            pb.ModelConfigResponse(),
+        )
+
+    async def ModelStatistics(
+        self, request: pb.ModelStatisticsRequest | DecodeError, context: Context
+    ) -> pb.ModelStatisticsResponse:
+        """What models have done."""
+        return await self._told(
+            context,
+            lambda: self._service.statistics(read(request).name, read(request).version),
+            pb.ModelStatisticsResponse(),
+        )
+
+    async def RepositoryIndex(
+        self, request: pb.RepositoryIndexRequest | DecodeError, context: Context
+    ) -> pb.RepositoryIndexResponse:
+        """The store."""
+        return await self._told(
+            context, lambda: self._service.index(only_ready=read(request).ready), pb.RepositoryIndexResponse()
+        )
+
+    async def RepositoryModelLoad(self, _: object, context: Context) -> pb.RepositoryModelLoadResponse:
+        """Not supported."""
+        return await self._told(context, lambda: self._refuse("loaded"), pb.RepositoryModelLoadResponse())
+
+    async def RepositoryModelUnload(self, _: object, context: Context) -> pb.RepositoryModelUnloadResponse:
+        """Not supported."""
+        return await self._told(context, lambda: self._refuse("unloaded"), pb.RepositoryModelUnloadResponse())
+
+    async def ModelInfer(self, request: Received, context: Context) -> pb.ModelInferResponse:
+        """The images of one request."""
+        started_s, identity = self._clock(), identified(context, _id_in(request))
+        left_ms = budget_of_deadline(context.time_remaining())
+        async with aborting(context, identity):
+            with telling(self._dataplane, identity, started_s):
+                if self._stopping.is_set():
+                    raise shutting_down()
+            call = Call(PROTOCOL, identity, started_s, metadata(context, BUDGET_HEADER.lower()), left_ms)
+            response, answers = await self._answer(request, call)
+            variants = ",".join(answer.decision.variant.name for answer in answers)
+            context.set_trailing_metadata((("x-request-id", identity), ("x-model-variant", variants)))
+            return response
+
+    async def ModelStreamInfer(self, _: AsyncIterator[Received], context: Context) -> None:
+        """Many requests."""
+        identity = identified(context)
+        context.set_trailing_metadata((("x-request-id", identity),))
+
+        async def answer_one(request: Received, number: int) -> pb.ModelStreamInferResponse:
+            given = _id_in(request)
+            return await self._outcome(request, identified(context, given) if given else f"{identity}-{number}")
+
+        window = WINDOW_PER_LANE * self._dataplane.health().statistics.lanes
+        async with aborting(context, identity):
+            stream = Stream(context, answer_one, window=window, stopping=self._stopping, in_order=True)
+            if not await stream.serve():
+                raise shutting_down()
+
+    async def _outcome(self, request: Received, identity: str) -> pb.ModelStreamInferResponse:
+        """Response or error. The stream's deadline is not that of a request, so it buys no budget."""
+        try:
+            response, _ = await self._answer(request, Call(PROTOCOL, identity, self._clock()))
+        except EffserveError as error:
+            told = pb.ModelInferResponse(id=_id_in(request))
+            return pb.ModelStreamInferResponse(error_message=f"{error.kind}: {error.detail}", infer_response=told)
+        return pb.ModelStreamInferResponse(infer_response=response)
+
+    async def _answer(self, received: Received, call: Call) -> tuple[pb.ModelInferResponse, list[Answer]]:
+        """Raises `EffserveError`, which the observer then knows of."""
+        inference = self._service.inference
+        with telling(self._dataplane, call.request_id, call.started_s):
+            request = tensors.infer_request(read(received))
+            model, asked = inference.ask(request, call)
+        with telling(self._dataplane, call.request_id, call.started_s, asked):
+            prepared = await inference.prepare(request, model, asked)
+        response, answers = await inference.run(prepared, call)
+        with telling(self._dataplane, call.request_id, call.started_s, asked):
+            message = tensors.infer_response(response)
+            inference.handed_over(prepared, call, answers)
+        return message, list(answers)
+
+    async def _told(self, context: Context, document: Callable[[], Document], message: M) -> M:
+        """The message with the document's content."""
+        started_s, identity = self._clock(), identified(context)
+        async with aborting(context, identity):
+            with telling(self._dataplane, identity, started_s):
+                return ParseDict(document(), message)
+
+    def _refuse(self, verb: str) -> Document:
+        raise self._service.change(verb)
+
+
+def _id_in(received: Received) -> str:
+    return "" if isinstance(received, DecodeError) else received.id

@@ -1,0 +1,23 @@
+"""What every route asks of a request: when it began, and what it is called."""
+
+from collections.abc import Callable
+
+from starlette.requests import Request
+
+from service.edges.request_ids import request_id
+
+
+def started_s(request: Request, clock: Callable[[], float]) -> float:
+    """First byte, as the server noted it; other ASGI servers do not, so there it is now."""
+    if not hasattr(request.state, "started_s"):
+        request.state.started_s = clock()
+    began_s: float = request.state.started_s
+    return began_s
+
+
+def identity(request: Request, given: str = "") -> str:
+    """The request's id: from the header, else what its body gives, else a new one."""
+    if not hasattr(request.state, "request_id"):
+        request.state.request_id = request_id(request.headers.get("x-request-id", given))
+    name: str = request.state.request_id
+    return name

@@ -1,0 +1,107 @@
+"""What is said of the server and its models: plain documents, which HTTP sends as JSON and gRPC as messages."""
+
+from typing import Any
+
+from service import __version__
+from service.core.messages import RefusedVariant
+from service.edges.oip.models import ROUTED, Model
+from service.edges.oip.outputs import OUTPUTS
+from service.edges.oip.tensors import CHANNELS, INPUT
+
+EXTENSIONS = (
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "parameters",
+    "schedule_policy",
+    "statistics",
+)
+"""Those that are complete; clients go by this list."""
+Document = dict[str, Any]
+
+PLATFORM = "onnxruntime_onnx"
+ROUTED_PLATFORM = "effserve_routed"
+ANY = -1
+
+
+def server() -> Document:
+    """Name, version, extensions."""
+    return {"name": "effserve", "version": __version__, "extensions": list(EXTENSIONS)}
+
+
+def metadata(model: Model) -> Document:
+    """What a model takes and gives. Every model also takes the other datatypes of `image`."""
+    datatype, _, dims = _input(model)
+    outputs = [{"name": name, "datatype": "FP32", "shape": [ANY, _classes(model)]} for name in OUTPUTS]
+    return {
+        "name": model.name,
+        "versions": [model.version],
+        "platform": _platform(model),
+        "inputs": [{"name": INPUT, "datatype": datatype, "shape": [ANY, *dims]}],
+        "outputs": outputs,
+    }
+
+
+def config(model: Model, lanes: int) -> Document:
+    """The same in the terms of Triton's model configuration."""
+    datatype, layout, dims = _input(model)
+    kind = {"BYTES": "TYPE_STRING"}.get(datatype, f"TYPE_{datatype}")
+    outputs = [
+        {"name": name, "data_type": "TYPE_FP32", "dims": [_classes(model)], "label_filename": "labels.tsv"}
+        for name in OUTPUTS
+    ]
+    return {
+        "name": model.name,
+        "platform": _platform(model),
+        "backend": "onnxruntime",
+        "version_policy": {"latest": {"num_versions": 1}},
+        "max_batch_size": model.batch,
+        "input": [{"name": INPUT, "data_type": kind, "format": layout, "dims": dims}],
+        "output": outputs,
+        "instance_group": [{"name": "lanes", "kind": "KIND_CPU", "count": lanes}],
+        "parameters": {name: {"string_value": value} for name, value in _facts(model).items()},
+        "model_transaction_policy": {"decoupled": False},
+        "response_cache": {"enable": False},
+    }
+
+
+def index(models: tuple[Model, ...], refused: tuple[RefusedVariant, ...], *, ready: bool, only_ready: bool) -> Document:
+    """The store's content: what is served, and what is not and why."""
+    state = "READY" if ready else "UNAVAILABLE"
+    served = [{"name": m.name, "version": m.version, "state": state, "reason": ""} for m in models]
+    broken = [{"name": r.name, "version": r.version, "state": "UNAVAILABLE", "reason": r.reason} for r in refused]
+    return {"models": [entry for entry in served + broken if entry["state"] == "READY" or not only_ready]}
+
+
+def _input(model: Model) -> tuple[str, str, list[int]]:
+    """Datatype, format and shape without the batch's axis: pixels for a variant, files for the routed model."""
+    if model.size_px is None:
+        return "BYTES", "FORMAT_NONE", [1]
+    return "UINT8", "FORMAT_NHWC", [model.size_px, model.size_px, CHANNELS]
+
+
+def _classes(model: Model) -> int:
+    return ANY if model.classes is None else model.classes
+
+
+def _platform(model: Model) -> str:
+    return ROUTED_PLATFORM if model.name == ROUTED else PLATFORM
+
+
+def _facts(model: Model) -> dict[str, str]:
+    """How images are prepared, and what is known of the weights."""
+    if model.stored is None:
+        return {}
+    manifest = model.stored.manifest
+    preparation = manifest.preprocessing
+    return {
+        "input_size_px": str(preparation.input_size_px),
+        "crop_pct": str(preparation.crop_pct),
+        "crop_mode": preparation.crop_mode,
+        "interpolation": preparation.interpolation,
+        "labels": manifest.labels.name,
+        "weights": manifest.weights.kind,
+        "weights_source": manifest.weights.source,
+        "top1": "unknown" if manifest.accuracy.top1 is None else str(manifest.accuracy.top1),
+        "accuracy_source": manifest.accuracy.source,
+    }
