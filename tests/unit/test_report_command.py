@@ -63,10 +63,10 @@ def test_one_page_with_everything_inside(results: Path, tmp_path: Path) -> None:
 
 
 def test_every_picture_is_a_file_too(results: Path, tmp_path: Path) -> None:
-    """PNG, one for each load with most traces, one for each course, the heat map."""
+    """PNG, one for each load, one for each course, the heat map."""
     report(results, tmp_path / "out", None)
     pictures = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.png")}
-    assert set(pictures) == {"tradeoff-load-0.4.png", "course-poisson.png", "heat.png"}
+    assert set(pictures) == {"tradeoff-load-0.4.png", "tradeoff-load-0.8.png", "course-poisson.png", "heat.png"}
     assert all(content.startswith(b"\x89PNG") for content in pictures.values())
 
 

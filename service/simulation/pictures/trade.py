@@ -5,7 +5,6 @@ pairs whose product is the bound: no policy can be beyond. The stepped line is t
 """
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
 
 LANES, BUDGETS = 2, "mixed"
+LOADS = (0.4, 0.8)
+"""Light, and what is left when the machine is nearly full."""
 LEAST_MISSED = 0.0005
 """Drawn there, at the right edge, when fewer are missed."""
 MOST_MISSED = 0.4
@@ -29,11 +30,9 @@ LEAST_WIDTH = 9.0
 
 
 def loads(study: Study) -> list[float]:
-    """Those below overload with the most traces: enough to see what load changes."""
-    counts = Counter(cell.cell.load for cell in _cells(study) if cell.cell.load < 1)
-    most = max(counts.values(), default=0)
-    found = sorted(load for load, count in counts.items() if count == most)
-    return found if len(found) < 3 else [found[0], found[-1]]
+    """Those below overload that are drawn."""
+    found = {cell.cell.load for cell in _cells(study)}
+    return [load for load in LOADS if load in found]
 
 
 def trade_figure(study: Study, load: float) -> "Figure":
