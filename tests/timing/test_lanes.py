@@ -139,13 +139,17 @@ class Cores:
 
 
 def _shell(
-    lanes: int, error: BaseException | None = None, stop_s: float | None = None, upgrade_error: Exception | None = None
+    lanes: int,
+    error: BaseException | None = None,
+    stop_s: float | None = None,
+    upgrade_error: Exception | None = None,
+    confidences: tuple[float, ...] = (),
 ) -> Lanes:
     """As many background lanes as others."""
     cores = Cores(lanes)
     threads = [TimedLane(cores, error) for _ in range(lanes)]
     threads += [BackgroundLane(cores, upgrade_error) for _ in range(lanes)]
-    rule = scheduler(lanes, background_lanes=lanes, stop_s=stop_s)
+    rule = scheduler(lanes, background_lanes=lanes, stop_s=stop_s, confidences=confidences)
     return Lanes(rule, [*threads], asyncio.get_running_loop().time, _judge)
 
 
@@ -337,14 +341,12 @@ async def test_a_cascade_hands_on_both_answers() -> None:
 
 
 async def test_an_answer_that_is_sure_enough_says_so() -> None:
-    """After many of which few can be upgraded, the surest is not."""
-    shell, told = _shell(1), list[Served]()
-    bodies = [_body(job(number)) for number in range(300)]
-    for number, body in enumerate([*(one for one in bodies if _sure(one) < 0.75)][:150]):
-        await shell.run(job(number, 0.05, at_s=asyncio.get_running_loop().time(), policy=PolicyName.P3), body)
-    surest = next(one for one in bodies if _sure(one) > 0.5)
-    asked = job(99, 1.0, at_s=asyncio.get_running_loop().time(), policy=PolicyName.P3)
-    served = await shell.run(asked, surest, told.append)
+    """Forty a second, of which a third can be upgraded, were less sure lately."""
+    shell, told = _shell(1, confidences=(0.1,) * 100), list[Served]()
+    for number in range(400):
+        await shell.run(job(number, 0.05, at_s=asyncio.get_running_loop().time(), variant="b0"), b"")
+    asked = job(400, 1.0, at_s=asyncio.get_running_loop().time(), policy=PolicyName.P3)
+    served = await shell.run(asked, b"", told.append)
     assert (served.decision.variant, served.decision.reason, told) == (B0, Reason.CONFIDENT, [])
 
 
