@@ -103,9 +103,13 @@ def scheduler(
     variants: tuple[Variant, ...] = FAMILY,
     *,
     background_lanes: int = 0,
+    confidences: tuple[float, ...] = (),
     stop_s: float | None = None,
     **options: object,
 ) -> Scheduler:
     """A scheduler with the default policy, which `options` go to, and exact expectations."""
     rule = policy(variants, **options)  # type: ignore[arg-type]
-    return Scheduler(policy=rule, latency=latency(stop_s=stop_s), lanes=lanes, background_lanes=background_lanes)
+    model = latency(stop_s=stop_s)
+    return Scheduler(
+        policy=rule, latency=model, lanes=lanes, background_lanes=background_lanes, confidences=confidences
+    )

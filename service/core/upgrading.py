@@ -31,6 +31,9 @@ HAND_OVER_S = 0.005
 """An answer in hand goes out so long before it would have to: the p99 of how late an event loop's timer rings on a busy
 machine. Nothing that could still come in that time is worth a missed deadline."""
 
+LOOK_AGAIN_S = 0.05
+"""When nobody comes any more, the rate of arrivals falls and nothing else tells."""
+
 
 def better(situation: Situation, job: Job) -> tuple[Variant, ...]:
     """What is more accurate than the answer in hand and fits what is left, most accurate first.
@@ -44,7 +47,10 @@ def better(situation: Situation, job: Job) -> tuple[Variant, ...]:
 
 
 def deliveries_s(situation: Situation) -> Iterator[float]:
-    """Seconds until each answer in hand has to go, whatever else happens."""
+    """Seconds until each answer in hand has to go, whatever else happens, and until there may be time for a better one
+    though nothing happens."""
+    if situation.state.idle_background:
+        yield LOOK_AGAIN_S
     running = {run.job.id for run in situation.state.upgrades}
     for job in _insured(situation):
         if job.id in running:

@@ -141,13 +141,17 @@ class Cores:
 
 
 def _shell(
-    lanes: int, error: BaseException | None = None, stop_s: float | None = None, upgrade_error: Exception | None = None
+    lanes: int,
+    error: BaseException | None = None,
+    stop_s: float | None = None,
+    upgrade_error: Exception | None = None,
+    confidences: tuple[float, ...] = (),
 ) -> Lanes:
     """As many background lanes as others."""
     cores = Cores(lanes)
     threads = [TimedLane(cores, error) for _ in range(lanes)]
     threads += [BackgroundLane(cores, upgrade_error) for _ in range(lanes)]
-    rule = scheduler(lanes, background_lanes=lanes, stop_s=stop_s)
+    rule = scheduler(lanes, background_lanes=lanes, stop_s=stop_s, confidences=confidences)
     return Lanes(rule, [*threads], asyncio.get_running_loop().time, _judge)
 
 
@@ -339,13 +343,12 @@ async def test_a_cascade_hands_on_both_answers() -> None:
 
 
 async def test_an_answer_that_is_sure_enough_says_so() -> None:
-    """After ten seconds that left no time for upgrades of unsure answers, a sure one goes out at once."""
-    shell, told = _shell(1), list[Served]()
-    unsure = next(body for body in map(_body, map(job, range(300))) if _sure(body) < 0.5)
-    sure = next(body for body in map(_body, map(job, range(300))) if _sure(body) > 0.5)
-    while (now_s := asyncio.get_running_loop().time()) < 10.0:
-        await shell.run(job(1, 0.05, at_s=now_s, policy=PolicyName.P3), unsure)
-    served = await shell.run(job(2, 1.0, at_s=now_s, policy=PolicyName.P3), sure, told.append)
+    """Forty a second, of which a third can be upgraded, were less sure lately."""
+    shell, told = _shell(1, confidences=(0.1,) * 100), list[Served]()
+    for number in range(400):
+        await shell.run(job(number, 0.05, at_s=asyncio.get_running_loop().time(), variant="b0"), b"")
+    asked = job(400, 1.0, at_s=asyncio.get_running_loop().time(), policy=PolicyName.P3)
+    served = await shell.run(asked, b"", told.append)
     assert (served.decision.variant, served.decision.reason, told) == (B0, Reason.CONFIDENT, [])
 
 

@@ -133,7 +133,7 @@ def test_confidences_of_first_answers_are_what_others_are_judged_by() -> None:
 def test_in_a_simulation_the_least_confident_get_the_better_answers() -> None:
     """Half of them at about 10 a second, more or less as arrivals come."""
     draw, at_s, arrivals, sure = random.Random(3), 0.0, [], []
-    for number in range(2000):
+    for number in range(400):
         at_s += draw.expovariate(10.0)
         arrivals.append(Arrival(at_s, cascade(number, 1.0, at_s)))
         sure.append(draw.random())

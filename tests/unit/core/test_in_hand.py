@@ -191,10 +191,26 @@ def test_an_upgrade_that_will_come_too_late_is_given_up() -> None:
 def test_the_moment_when_an_answer_in_hand_must_go_is_waited_for() -> None:
     """When b1, the least of the better ones, fits no longer; or when a run for something better is out of time."""
     held = holding(1, 0.1)
-    idle, tried = kept(held), kept(held, upgrades=(upgrading(held, 0.05),))
-    assert policy().upgrade_wake_s(0.0, idle, COSTS) == pytest.approx(0.1 - HAND_OVER_S - 0.0312, abs=3e-4)
+    waits, tried = kept(held, idle=()), kept(held, upgrades=(upgrading(held, 0.05),), idle=())
+    assert policy().upgrade_wake_s(0.0, waits, COSTS) == pytest.approx(0.1 - HAND_OVER_S - 0.0312, abs=3e-4)
     assert policy().upgrade_wake_s(0.0, tried, COSTS) == pytest.approx(0.1 - HAND_OVER_S)
     assert policy().upgrade_wake_s(0.0, kept(), COSTS) is None
+
+
+def test_a_background_lane_that_idles_is_thought_of_again() -> None:
+    """Sixty requests in a second leave no time. They were the last: two seconds later there is."""
+    subject = scheduler(background_lanes=1)
+    for number in range(60):
+        subject.submit(number / 60, job(number, 0.05, at_s=number / 60, variant="b0"))
+        subject.finish(number / 60 + 0.016, 0, ran("b0"))
+    subject.submit(1.0, insured(99, 10.0, at_s=1.0))
+    assert subject.finish(1.016, 0, ran("b0")) == []
+    now_s, actions = 1.016, list[Action]()
+    while not actions:
+        now_s = subject.wake_s(now_s) or pytest.fail("it is thought of no more")
+        actions = subject.tick(now_s)
+    assert told(actions) == [("Start", 99, "b4")]
+    assert now_s < 3.0
 
 
 def test_who_waits_is_asked_for_apart() -> None:
