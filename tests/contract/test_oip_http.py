@@ -419,3 +419,14 @@ async def test_variants_of_different_classes_are_not_stacked(tmp_path: Path) -> 
         await refused(await kit.post(document([PHOTO, PHOTO])), 413, "request-too-large")
         assert (await kit.post(document([PHOTO]))).json()["outputs"][0]["shape"] == [1, 7]
         assert (await kit.post(document([PHOTO, PHOTO]), "b0")).json()["outputs"][0]["shape"] == [2, 10]
+
+
+async def test_a_variant_with_the_routed_models_name_is_behind_it(tmp_path: Path) -> None:
+    """The parameter reaches it."""
+    write_variant(tmp_path, "b0")
+    write_variant(tmp_path, "efficientnet", top1=0.1, resolution=64)
+    async with serving(tmp_path) as kit:
+        assert (await told(kit, "/models"))["models"] == ["b0", "efficientnet"]
+        by_budget = (await kit.post(document([PHOTO]))).json()["parameters"]
+        by_name = (await kit.post(document([PHOTO], parameters=ENOUGH | {"variant": "efficientnet"}))).json()
+    assert (by_budget["variant"], by_name["parameters"]["variant"]) == ("b0", "efficientnet")

@@ -85,15 +85,21 @@ def parsed(body: bytes, json_length: str | None, model: str, version: str) -> Re
     """The request in a body. Raises `EffserveError(MALFORMED_REQUEST | UNSUPPORTED)`."""
     if json_length is None:
         return _received(body, memoryview(b""), model, version)
-    # Not `int` at once: it would also take signs, spaces and underscores.
-    if not (json_length.isascii() and json_length.isdigit()) or int(json_length[:20]) > len(body):
-        raise malformed(f"{JSON_LENGTH_HEADER} is {json_length[:40]!r}; the body has {len(body)} bytes")
-    if int(json_length) == 0:
+    length = json_bytes(json_length, body)
+    if length == 0:
         image = InputTensor(INPUT, "BYTES", (1, 1), [body])
         return Received(
             InferRequest(model, version, "", {}, [image]), frozenset(), frozenset(), binary_by_default=False
         )
-    return _received(body[: int(json_length)], memoryview(body)[int(json_length) :], model, version)
+    return _received(body[:length], memoryview(body)[length:], model, version)
+
+
+def json_bytes(json_length: str, body: bytes) -> int:
+    """What the header says of the body. Raises `EffserveError(MALFORMED_REQUEST)`."""
+    # Not `int` at once: it would also take signs, spaces and underscores.
+    if not (json_length.isascii() and json_length.isdigit()) or int(json_length[:20]) > len(body):
+        raise malformed(f"{JSON_LENGTH_HEADER} is {json_length[:40]!r}; the body has {len(body)} bytes")
+    return int(json_length[:20])
 
 
 def rendered(response: InferResponse, received: Received) -> tuple[bytes, dict[str, str]]:

@@ -159,7 +159,8 @@ class OpenInferenceRoutes:
         with self._uploads.one() as upload:
             body = await self._body(request, upload, self._request_bytes)
             json_length = request.headers.get(tensors.JSON_LENGTH_HEADER)
-            received = await aside(len(body), lambda: tensors.parsed(body, json_length, name, version))
+            json_bytes = len(body) if json_length is None else tensors.json_bytes(json_length, body)
+            received = await aside(json_bytes, lambda: tensors.parsed(body, json_length, name, version))
             call = self._call(request, received.request.id)
             model, asked = inference.ask(received.request, call)
             request.state.deadline, request.state.variant = asked.deadline, asked.variant

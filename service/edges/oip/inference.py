@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from service.core.errors import EffserveError, ErrorKind
 from service.core.messages import Answer, ClassifyRequest
-from service.core.values import Deadline, Question, Source
+from service.core.values import Question, Source
 from service.dataplane import Dataplane
 from service.edges.oip import outputs, tensors
 from service.edges.oip.messages import InferRequest, InferResponse, Parameter, WantedOutput
@@ -81,7 +81,8 @@ class Inference:
         def convert() -> list[Source]:
             return tensors.images(tensor, size_px=model.size_px, batch=model.batch)
 
-        images = await aside(tensor.size_bytes, convert)
+        # Files and levels are only cut apart.
+        images = await aside(tensor.size_bytes if tensor.datatype == "FP32" else 0, convert)
         for number, image in enumerate(images):
             if isinstance(image, bytes) and len(image) > self._image_bytes:
                 detail = (
@@ -155,11 +156,6 @@ def decision_parameters(answers: Sequence[Answer]) -> dict[str, Parameter]:
     }
     warnings = dict.fromkeys(warning for answer in answers for warning in answer.warnings)
     return parameters | ({"warnings": "; ".join(warnings)} if warnings else {})
-
-
-def deadline_of(asked: Question | None) -> Deadline | None:
-    """For telling the observer of a failure."""
-    return None if asked is None else asked.deadline
 
 
 def _given(model: Model, parameters: Mapping[str, Parameter], call: Call) -> dict[str, object]:
