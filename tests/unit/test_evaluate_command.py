@@ -73,7 +73,7 @@ def test_json_is_the_whole_report(store: Path, data: Path, capsys: pytest.Captur
     found = TypeAdapter(Report).validate_json(printed.out)
     assert json.loads(json.dumps(asdict(found))) == document
     assert set(document) == {
-        "dataset", "images", "classes", "images_found", "limit", "threads", "runtime", "variants", "agreement",
+        "dataset", "images", "classes", "images_found", "limit", "threads", "runtime", "variants", "agreement", "cascades",
         "unreadable", "unclassed", "not_evaluated", "recorded",
     }  # fmt: skip
     for row in document["variants"]:
