@@ -74,7 +74,7 @@ def test_json_is_the_whole_report(store: Path, data: Path, capsys: pytest.Captur
     assert json.loads(json.dumps(asdict(found))) == document
     assert set(document) == {
         "dataset", "images", "classes", "images_found", "limit", "threads", "runtime", "variants", "agreement",
-        "unreadable", "unclassed", "not_evaluated", "recorded",
+        "cascades", "unreadable", "unclassed", "not_evaluated", "recorded",
     }  # fmt: skip
     for row in document["variants"]:
         assert {"top1", "top5", "ece", "temperature", "ece_at_temperature", "inference_ms", "per_class"} <= set(row)
