@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from service.core.actions import Reject, Start
-from service.core.baselines import NAMES, create, grid, names
+from service.core.baselines import NAMES, create, grid, names, spends
 from service.core.catalogue import Catalogue
 from service.core.errors import EffserveError, ErrorKind
 from service.core.scheduler import Scheduler
 from service.core.simulator import Arrival, simulate
-from service.core.values import Decision, Job, Mode
+from service.core.values import Decision, Job, Mode, PolicyName
 from tests.builders import FAMILY, FixedCosts, job, latency, running, state
 
 CATALOGUE = Catalogue(FAMILY)
@@ -131,3 +131,10 @@ def test_two_of_a_name_remember_apart() -> None:
     patient = job(9, 5.0, at_s=0.6)
     assert one.decide(0.6, patient, state(), FixedCosts()).variant.name == "b4"
     assert other.decide(0.6, patient, state(), FixedCosts()).variant.name == "b0"
+
+
+def test_requests_of_a_comparison_ask_for_what_the_rule_is_about() -> None:
+    """Insurance and cascades are the request's choice; the other rules have one run for each."""
+    assert {name: spends(name) for name in ALL if spends(name) is not PolicyName.K1} == {
+        "p2": PolicyName.P2, "p3": PolicyName.P3,
+    }  # fmt: skip
