@@ -119,8 +119,8 @@ def _latency_table(latencies: tuple[Latency, ...]) -> Table:
 def _published_table(study: Study) -> Table:
     note = (
         "Published: Masters et al., arXiv 2106.03640, on IPUs, against a B0 of four-group norm, where the first here "
-        "has batch norm. Their 7 is of training to the accuracy of an EfficientNet-B5, for which a smaller G16 network is "
-        "enough; 3.6 is from Graphcore's blog, without a table; their accuracies are of ImageNet-1k."
+        "has batch norm. Their 7 is of training to the accuracy of an EfficientNet-B5, for which a smaller G16 network "
+        "is enough; 3.6 is from Graphcore's blog, without a table; their accuracies are of ImageNet-1k."
     )
     rows = [*_published_speeds(study), *_published_accuracies(study)]
     return Table("Beside what was published", ("", "published", "here"), rows, note)

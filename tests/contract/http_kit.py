@@ -127,7 +127,7 @@ async def _serving(
         scrape=scrape,
         open_inference=open_inference(dataplane, statistics, defaults),
     )
-    server = HttpServer(app, clock=clock, keep_alive_s=PATIENCE_S, timeout_s=10)
+    server = HttpServer(app, clock=clock, keep_alive_s=PATIENCE_S, timeout_s=10, handshake_s=0.0)
     port = server.bind("127.0.0.1", 0)
     await server.start()
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client:

@@ -88,10 +88,10 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self.listening = asyncio.Event()
 
-    async def stop_accepting(self, listener: socket.socket) -> None:
+    async def stop_accepting(self, listener: socket.socket, handshake_s: float) -> None:
         """Take in the connections that come or wait, close the listener, and let the newcomers send their request."""
         if _refuses_handshakes(listener):
-            await asyncio.sleep(HANDSHAKE_S)
+            await asyncio.sleep(handshake_s)
         waiting = list(_backlog(listener))
         for server in self.servers:
             server.close()
@@ -119,7 +119,15 @@ class _Server(uvicorn.Server):
 class HttpServer:
     """An ASGI application on one TCP port. Belongs to one event loop."""
 
-    def __init__(self, app: ASGIApp, *, clock: Callable[[], float], keep_alive_s: float, timeout_s: float) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        clock: Callable[[], float],
+        keep_alive_s: float,
+        timeout_s: float,
+        handshake_s: float = HANDSHAKE_S,
+    ) -> None:
         config = uvicorn.Config(
             app,
             http=_timed_protocol(clock),
@@ -132,6 +140,7 @@ class HttpServer:
             timeout_graceful_shutdown=max(round(timeout_s), 1),
         )
         self._server = _Server(config)
+        self._handshake_s = handshake_s
         self._socket: socket.socket | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -158,7 +167,7 @@ class HttpServer:
     async def stop(self) -> None:
         """Accept nothing new, finish what is in hand, cut what takes longer than the timeout."""
         if self._task is not None and self._socket is not None:
-            await self._server.stop_accepting(self._socket)
+            await self._server.stop_accepting(self._socket, self._handshake_s)
             self._server.should_exit = True
             await self._task
         elif self._socket is not None:
