@@ -34,7 +34,7 @@ from service.pipeline.lanes import LaneRun, ThreadLane
 from service.pipeline.priority import give_way, yield_to_all
 from service.pipeline.session import SessionOptions
 from service.settings import Lanes
-from service.startup import load
+from service.startup import check, load
 
 TICK_S = 0.005
 NICE = Lanes().nice
@@ -129,7 +129,8 @@ class Turns:
 
 def measure(store: Path, *, front: str, behind: str, load_share: float, rounds: int, turn_s: float) -> Turns:
     """`rounds` turns of each kind, in an order drawn anew each time."""
-    loaded = load(store, SessionOptions(), usable_cores(), Fanout(), lambda _: None)
+    options = SessionOptions()
+    loaded = load(check(store, options.provider), options, usable_cores(), Fanout(), lambda _: None)
     execute = Executor(loaded.runners, time.monotonic)
     named = {name: entry.variant() for name, entry in loaded.entries.items()}
 

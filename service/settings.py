@@ -148,11 +148,13 @@ class Lanes(_Group):
         description="Requests in work at the same time. None: usable cores ÷ `lanes.threads`; usable means affinity "
         "and cgroup quota, not what the machine has.",
     )
-    threads: int = Field(
-        1,
+    threads: int | None = Field(
+        None,
         ge=1,
         le=1024,
-        description="Intra-op threads of one run. 1 gives the highest throughput; all cores the lowest latency.",
+        description="Intra-op threads of one run. 1 carries the most requests, more make a run quicker. None: 1 where "
+        "`lanes.count` is set or `lanes.provider` is not `cpu`; else the fewest with which the cheapest variant fits "
+        "`routing.default_budget_ms`, by what it takes on this machine.",
     )
     background: int | None = Field(
         None,
