@@ -124,7 +124,8 @@ def prepare(settings: Settings, observer: Observer, announce: Announce = lambda 
     announce("checking the store")
     found = check(settings.store.dir, settings.lanes.provider)
     choice = layout(settings, found, announce)
-    options, lanes = SessionOptions(settings.lanes.provider, choice.layout.threads), choice.layout.lanes
+    lanes = choice.layout.lanes
+    options = SessionOptions(settings.lanes.provider, choice.layout.threads, settings.lanes.nice)
     loaded = load(found, options, lanes, observer, announce)
     policy = _policy(settings, loaded)
     calibration = measure(

@@ -7,6 +7,7 @@ because the NCHWc layout is missing.
 
 import hashlib
 import platform
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from service.core.errors import EffserveError, ErrorKind
+from service.pipeline.priority import give_way
 from service.pipeline.stop import Stop, Terminated
 
 TERMINATED_TEXT = "terminate flag"
@@ -52,6 +54,8 @@ class SessionOptions:
     provider: ExecutionProvider = ExecutionProvider.CPU
     threads: int = 1
     """Intra-op threads of one run. With 1, a run stays on the lane that called it."""
+    nice: int = 0
+    """How much the runtime's own threads, which there are with more than one, give way: as much as lanes do."""
 
 
 def check_provider(provider: ExecutionProvider) -> None:
@@ -134,7 +138,9 @@ def _open(path: Path, options: SessionOptions) -> onnxruntime.InferenceSession:
     if options.provider is not ExecutionProvider.CPU:
         providers.append(_RUNTIME_NAMES[ExecutionProvider.CPU])
     try:
-        return onnxruntime.InferenceSession(path, chosen, providers=providers)
+        # Threads inherit the niceness of the thread that starts them.
+        with ThreadPoolExecutor(1, initializer=give_way, initargs=(options.nice,)) as opener:
+            return opener.submit(onnxruntime.InferenceSession, path, chosen, providers=providers).result()
     except Exception as error:
         # Same reason as in `run`: there is no common base class for what the runtime raises.
         raise SessionError(f"ONNX Runtime refuses the graph: {' '.join(str(error).split())[:200]}") from error

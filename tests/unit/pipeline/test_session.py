@@ -1,6 +1,8 @@
 """Sessions on real graphs: shapes, batches, runs that are ended early, and what is refused at the start."""
 
 import itertools
+import os
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 from service.core.errors import EffserveError, ErrorKind
+from service.pipeline.priority import LOWEST
 from service.pipeline.session import (
     ExecutionProvider,
     Session,
@@ -60,6 +63,23 @@ def test_the_number_of_threads_does_not_change_the_answer(graph: Path) -> None:
     """Up to the order of additions."""
     one, two = (open_session(graph, threads=threads).run(IMAGES) for threads in (1, 2))
     assert two == pytest.approx(one, rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nice values belong to processes")
+def test_the_threads_of_a_session_give_way_as_lanes_do(graph: Path) -> None:
+    """They are started when it is opened; the process keeps its priority."""
+    before = _threads()
+    options = SessionOptions(threads=3, nice=4)
+    session = Session(graph, input_size_px=SIZE_PX, classes=CLASSES, options=options)
+    started = [os.getpriority(os.PRIO_PROCESS, thread) for thread in _threads() - before]
+    process = os.getpriority(os.PRIO_PROCESS, os.getpid())
+    assert len(started) >= 2
+    assert set(started) == {min(process + 4, LOWEST)}
+    assert session.run(IMAGES[:1]).shape == (1, CLASSES)
+
+
+def _threads() -> set[int]:
+    return {int(path.name) for path in Path("/proc/self/task").iterdir()}
 
 
 def test_a_graph_of_another_input_size_is_refused(graph: Path) -> None:
