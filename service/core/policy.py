@@ -17,8 +17,10 @@ The rule (K1), for the waiting job with the earliest deadline among those that c
    takes the cheapest next time, and is never terminated again.
 
 Step 5 is what makes step 3 right: the allowance takes lanes for preemptible, and with few lanes it is blocking, not the
-choice, that loses most. Where runs cannot be terminated, step 3 counts lanes as blocked until their run ends. It allows
-no upgrades while too much of the lanes' time went into terminated runs.
+choice, that loses most. A run whose own deadline will leave no room before it ends must be able to stand a burst of
+arrivals, too: as many more as one standard deviation, by how unevenly requests came lately. Where runs cannot be
+terminated, step 3 counts lanes as blocked until their run ends. It allows no upgrades while too much of the lanes' time
+went into terminated runs.
 
 An insured request (P2) gets its cheapest variant first, in its turn among all others; what becomes of the answer in
 hand, in time that is left over, stands in `upgrading`.
@@ -186,11 +188,23 @@ class BudgetPolicy:
         if any(map(situation.is_late, situation.state.waiting)):
             return None
         if situation.stop_s is not None:
-            allowance_s = situation.allowance_s(job, utilisation=self.utilisation, arrival_reserve=self.arrival_reserve)
-            return next((v for v in fitting if situation.expected_s(job, v) <= allowance_s), None)
+            return self._within_allowance(situation, job, fitting)
         if self._can_terminate(situation.costs):
             return None
         return next((v for v in fitting if self._blocks_nobody(situation, job, v)), None)
+
+    def _within_allowance(self, situation: Situation, job: Job, fitting: tuple[Variant, ...]) -> Variant | None:
+        room_s, kept = situation.room_s(job), dict[bool, float]()
+        for variant in fitting:
+            expected_s = situation.expected_s(job, variant)
+            bursts = room_s < expected_s
+            if bursts not in kept:
+                kept[bursts] = situation.allowance_s(
+                    job, utilisation=self.utilisation, arrival_reserve=self.arrival_reserve, bursts=bursts
+                )
+            if expected_s <= kept[bursts]:
+                return variant
+        return None
 
     def _latest_starts(self, situation: Situation) -> Iterator[float]:
         """Seconds until each who waits needs a lane."""
@@ -231,9 +245,8 @@ class BudgetPolicy:
     def _may_yield(self, situation: Situation, run: Running, stop_s: float) -> bool:
         if not situation.makes_room(run):
             return False
-        again_s = situation.tail_s(run.job, situation.cheapest(run.job))
         worth_s = stop_s + situation.least_s(run.job) / 2
-        return situation.left_s(run.job) > 2 * again_s + stop_s and run.remaining_s(situation.now_s) > worth_s
+        return situation.room_s(run.job) > 0 and run.remaining_s(situation.now_s) > worth_s
 
     def _can_terminate(self, costs: Costs) -> bool:
         return self.terminates and costs.terminate_s() is not None

@@ -18,7 +18,7 @@ from service.core.policy import Policy
 from service.core.situation import SOONEST_S
 from service.core.state import Costs, Running, SystemState
 from service.core.values import Deadline, Job, Question, urgency
-from service.core.window import Window
+from service.core.window import Gaps, Window
 
 FORGET_S = 5.0
 """When a request would be refused and nothing has run for so long, predictions go back to calibration. Otherwise one
@@ -84,6 +84,7 @@ class Scheduler:
         self._running: dict[int, Running] = {}
         self._background = Background(lanes, background_lanes, confidences)
         self._arrivals, self._calm = Window(ARRIVAL_WINDOW_S), Window(CALM_WINDOW_S)
+        self._gaps = Gaps(CALM_WINDOW_S)
         self._wasted = Window(WASTE_WINDOW_S)
         self._last_run_s = -math.inf
         self._look_again_s = math.inf
@@ -107,6 +108,7 @@ class Scheduler:
             error = self._policy.admit(now_s, job, self.state(now_s), self._costs(coming=1))
         self._arrivals.add(now_s, 1.0)
         self._calm.add(now_s, 1.0)
+        self._gaps.add(now_s)
         self._submitted += 1
         if error is not None:
             self._rejected += 1
@@ -211,6 +213,7 @@ class Scheduler:
             self._background.insured,
             self._background.upgrades(now_s),
             self._calm.per_s(now_s),
+            self._gaps.variation,
             self._background.confidences,
             self._background.lanes,
             self._background.idle,

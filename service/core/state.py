@@ -90,6 +90,8 @@ class SystemState:
     """Those, on the background lanes."""
     calm_arrivals_per_s: float = 0.0
     """Over a longer time, peaks and lulls together. `arrivals_per_s` is what to be prepared for."""
+    burstiness: float = 1.0
+    """Squared coefficient of variation of the gaps between arrivals: 1 for a Poisson process, more for bursts."""
     confidences: tuple[float, ...] = ()
     """Of the last first answers that a cascade asked for, ascending."""
     background_lanes: int = 0

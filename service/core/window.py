@@ -1,6 +1,13 @@
-"""How much of something happened lately."""
+"""How much of something happened lately, and how evenly."""
 
 from collections import deque
+from statistics import fmean, pvariance
+
+GAPS = 128
+"""Gaps between arrivals that their variation is taken over."""
+FEWEST = 16
+"""With fewer nothing is known of it."""
+VARIATION_CLIP = (0.5, 8.0)
 
 
 class Window:
@@ -21,3 +28,29 @@ class Window:
         while self._amounts and self._amounts[0][0] <= now_s - self._length_s:
             self._sum -= self._amounts.popleft()[1]
         return max(self._sum, 0.0) / self._length_s
+
+
+class Gaps:
+    """How evenly something happens: the squared coefficient of variation of the last gaps. 1 is a Poisson process.
+
+    Gaps longer than `longest_s` are lulls and tell nothing about what comes after them.
+    """
+
+    def __init__(self, longest_s: float) -> None:
+        self._longest_s = longest_s
+        self._gaps: deque[float] = deque(maxlen=GAPS)
+        self._last_s: float | None = None
+        self.variation = 1.0
+        """1 as long as too little is known."""
+
+    def add(self, now_s: float) -> None:
+        """It happened."""
+        gap_s = None if self._last_s is None else now_s - self._last_s
+        self._last_s = now_s
+        if gap_s is None or gap_s > self._longest_s:
+            return
+        self._gaps.append(gap_s)
+        mean_s = fmean(self._gaps)
+        if len(self._gaps) >= FEWEST and mean_s > 0:
+            variation = pvariance(self._gaps, mean_s) / mean_s**2
+            self.variation = min(max(variation, VARIATION_CLIP[0]), VARIATION_CLIP[1])

@@ -102,6 +102,18 @@ def test_a_late_request_runs_after_one_that_can_still_make_it() -> None:
     assert action.job.id == 2
 
 
+def test_a_run_that_cannot_make_room_must_stand_a_burst() -> None:
+    """100 ms hold b3, as steady arrivals go, and not when they come in bursts; 500 ms leave room to yield."""
+    costs = replace(COSTS, stop_s=0.002)
+
+    def chosen(budget_s: float, burstiness: float) -> str:
+        snapshot = replace(state(lanes=1, rate=10.0), calm_arrivals_per_s=10.0, burstiness=burstiness)
+        return policy().decide(0.0, job(budget_s=budget_s), snapshot, costs).variant.name
+
+    assert (chosen(0.1, 0.5), chosen(0.1, 8.0)) == ("b3", "b2")
+    assert chosen(0.5, 0.5) == chosen(0.5, 8.0) == "b4"
+
+
 def test_nobody_is_upgraded_while_a_late_request_waits() -> None:
     """It is answered as soon as those are who can still make it, by their cheapest."""
     overdue, timely = job(1, 0.01), job(2, 5.0)
