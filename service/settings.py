@@ -134,7 +134,11 @@ class Routing(_Group):
         "request is answered by a cheaper variant. Off by itself where the execution provider cannot stop a run.",
     )
     arrival_reserve: float = Field(
-        1.25, ge=0, le=10, description="Factor on the work expected from future arrivals at the present rate."
+        0.75,
+        ge=0,
+        le=10,
+        description="How many more requests than at the present rate planning is prepared for, in standard deviations "
+        "of a Poisson process.",
     )
 
 

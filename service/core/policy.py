@@ -98,8 +98,8 @@ class BudgetPolicy:
     catalogue: Catalogue
     utilisation: float = 0.97
     """Share of the lanes' time that the look-ahead plans with."""
-    arrival_reserve: float = 1.25
-    """Factor on the work that arrivals at the present rate would bring."""
+    arrival_reserve: float = 0.75
+    """Standard deviations by which arrivals may exceed those at the present rate."""
     backlog_limit_s: float = 2.0
     """Predicted work per lane above which new requests that would be late are refused."""
     terminates: bool = True

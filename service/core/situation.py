@@ -165,12 +165,12 @@ class Situation:
 
         List scheduling: whoever waits takes the lane that is free first, in deadline order, at the cheapest variant.
         """
-        arriving = arrival_reserve * self.state.arrivals_per_s * self.least_s(job) / self.state.lanes
         free_s = self.free_lanes_s()
         heapq.heapreplace(free_s, free_s[0] + self.expected_s(job, variant))
         for other in self._others(job):
             ends_s, until_s = free_s[0] + self.least_s(other), self.left_s(other)
-            if ends_s + arriving * until_s > utilisation * until_s:
+            arriving_s = self.arriving(until_s, arrival_reserve) * self.least_s(job) / self.state.lanes
+            if ends_s + arriving_s > utilisation * until_s:
                 return False
             heapq.heapreplace(free_s, ends_s)
         return True
@@ -180,33 +180,37 @@ class Situation:
         anew at the cheapest, behind whoever got its lane."""
         return self.left_s(job) - 2 * self.tail_s(job, self.cheapest(job)) - (self.stop_s or 0.0)
 
+    def arriving(self, until_s: float, reserve: float, *, bursts: bool = False) -> float:
+        """Arrivals to be prepared for: the mean and `reserve` standard deviations, as in square-root staffing (Halfin &
+        Whitt 1981); so a reserve weighs less the more requests and lanes there are. With `bursts` no fewer than one
+        standard deviation of a renewal process with such gaps, whose variance is about its mean times their squared
+        coefficient of variation (Cox 1962)."""
+        if until_s <= 0:
+            return 0.0
+        mean = self.state.arrivals_per_s * until_s
+        steady = mean + reserve * math.sqrt(mean)
+        if not bursts:
+            return steady
+        calm = self.state.calm_arrivals_per_s * until_s
+        return max(steady, calm + math.sqrt(self.state.burstiness * calm))
+
     def allowance_s(self, job: Job, *, utilisation: float, arrival_reserve: float, bursts: bool) -> float:
         """Lane time that `job` may take so that everybody can be served in time, if upgrades make room when they must.
 
         The demand-bound test of EDF (Baruah, Rosier & Howell 1990) on lanes taken as one divisible machine: until each
         deadline D from the job's own on, the work due by then, with those who wait at their cheapest, plus what
-        arrivals at the present rate would bring, stays within the lanes' time. What the job itself adds counts until
-        each of these, so the least slack is what it may take. With `bursts`, as many more arrivals count as one
-        standard deviation: for runs that cannot make room when a burst comes.
+        arrivals at the present rate may bring, stays within the lanes' time. What the job itself adds counts until
+        each of these, so the least slack is what it may take. `bursts`: for runs that cannot make room when one comes.
         """
         work = sorted([*self._due(job), (self.left_s(job), 0.0)])
         allowance_s, due_s = math.inf, self._blocked_s()
         for left_s, seconds in work:
             due_s += seconds
             if left_s >= self.left_s(job):
-                arriving = self._arriving(left_s, arrival_reserve, bursts=bursts)
+                arriving = self.arriving(left_s, arrival_reserve, bursts=bursts)
                 free_s = self.state.lanes * utilisation * left_s - arriving * self.least_s(job)
                 allowance_s = min(allowance_s, free_s - due_s)
         return allowance_s
-
-    def _arriving(self, until_s: float, reserve: float, *, bursts: bool) -> float:
-        """Arrivals to be prepared for. Of those of a renewal process, the variance is about mean times the squared
-        coefficient of variation of its gaps (Cox 1962)."""
-        steady = reserve * self.state.arrivals_per_s * until_s
-        if not bursts or until_s <= 0:
-            return steady
-        mean = self.state.calm_arrivals_per_s * until_s
-        return max(steady, mean + math.sqrt(self.state.burstiness * mean))
 
     def _late(self, jobs: Iterable[Job]) -> int:
         """How many of these would be late, each in turn on the lane that is free first; who is late takes none."""

@@ -67,7 +67,7 @@ class Spare:
         state = situation.state
         self._situation = situation
         self._lanes = state.lanes * utilisation
-        self._arrivals_per_s = arrival_reserve * state.arrivals_per_s
+        self._reserve = arrival_reserve
 
     def delivery(self) -> Deliver | None:
         """The first job whose answer in hand is its last."""
@@ -120,11 +120,8 @@ class Spare:
     def _share_s(self, job: Job, runs: int) -> float:
         """What one of `runs` upgrades gets until the job's answer has to go."""
         left_s = _left_s(self._situation, job)
-        return min(left_s, (self._per_s(job) * left_s - self._due_s) / runs)
-
-    def _per_s(self, job: Job) -> float:
-        """Lane time a second that arrivals leave over."""
-        return self._lanes - self._arrivals_per_s * self._situation.least_s(job)
+        arriving_s = self._situation.arriving(left_s, self._reserve) * self._situation.least_s(job)
+        return min(left_s, (self._lanes * left_s - arriving_s - self._due_s) / runs)
 
     @cached_property
     def _due_s(self) -> float:

@@ -25,9 +25,17 @@ class Window:
 
     def per_s(self, now_s: float) -> float:
         """The sum over the length of the window."""
+        return self._lately(now_s) / self._length_s
+
+    def others_per_s(self, now_s: float) -> float:
+        """Of something of size 1, without one of them: whoever looks at arrivals has arrived, and a lone request is not
+        to reserve time for itself."""
+        return max(self._lately(now_s) - 1.0, 0.0) / self._length_s
+
+    def _lately(self, now_s: float) -> float:
         while self._amounts and self._amounts[0][0] <= now_s - self._length_s:
             self._sum -= self._amounts.popleft()[1]
-        return max(self._sum, 0.0) / self._length_s
+        return max(self._sum, 0.0)
 
 
 class Gaps:

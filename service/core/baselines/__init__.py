@@ -39,7 +39,7 @@ class Entry:
     """What requests ask for when the rule is compared with others."""
 
 
-_LOOK_AHEAD: Grid = {"utilisation": (0.9, 0.97), "arrival_reserve": (1.0, 1.25, 1.5)}
+_LOOK_AHEAD: Grid = {"utilisation": (0.9, 0.97), "arrival_reserve": (0.5, 0.75, 1.0)}
 _WINDOW_S = (0.25, 0.5, 1.0, 2.0)
 _BUDGET_S = (0.05, 0.1, 0.15, 0.2, 0.4, 0.8)
 

@@ -95,11 +95,13 @@ def test_a_plan_counts_the_wait_for_a_lane() -> None:
 
 
 def test_arrivals_are_counted_over_the_last_second() -> None:
-    """Old arrivals do not count."""
+    """Old arrivals do not count, nor does the one that is decided about: a lone request reserves no time for itself."""
     subject = scheduler()
-    for at_s in (0.0, 0.5, 1.2):
+    for at_s in (0.0, 0.5, 0.9, 1.2):
         subject.submit(at_s, job(int(at_s * 10), 5.0, at_s=at_s))
     assert subject.state(1.4).arrivals_per_s == 2.0
+    subject.submit(60.0, job(99, 5.0, at_s=60.0))
+    assert subject.state(60.0).arrivals_per_s == subject.state(60.0).calm_arrivals_per_s == 0.0
 
 
 def test_at_least_one_lane_is_needed() -> None:

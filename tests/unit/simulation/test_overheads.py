@@ -80,7 +80,7 @@ def test_dispatching_takes_the_lanes_time() -> None:
 
 def test_the_rule_learns_how_long_answers_take() -> None:
     """And keeps it in reserve: too little of the budget is left for b1 then."""
-    trace = Recorded("many", np.arange(50.0), np.full(50, 0.2))
+    trace = Recorded("many", 100 * np.arange(50.0), np.full(50, 0.17))
     short = world(trace, names=("b0", "b1"), source=exact({"b0": 0.1, "b1": 0.16}), load=None)
 
     def last(within: World) -> str:
