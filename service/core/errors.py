@@ -42,7 +42,7 @@ class ErrorKind(StrEnum):
     INFEASIBLE_BUDGET = "infeasible-budget"
     """Strict mode, and not even the cheapest eligible variant would finish inside the budget."""
     QUEUE_FULL = "queue-full"
-    """More work is waiting than the backlog limit allows."""
+    """More work is waiting than the backlog limit allows, or more comes than can be answered in time."""
     DRAINING = "draining"
     """The service is shutting down and takes no new work."""
     CANCELLED = "cancelled"
