@@ -101,6 +101,11 @@ def settings_for(store: Path, **overrides: dict[str, object]) -> Settings:
     return load(None, quick | overrides)
 
 
+def client_of(port: int) -> httpx.AsyncClient:
+    """A client of a server here. It reads no certificates: that takes longer than most tests, and nothing is TLS."""
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S, verify=False)
+
+
 async def no_metrics(accept: str) -> tuple[bytes, str]:
     """For servers whose metrics nobody asks for."""
     return b"", "text/plain"
@@ -130,7 +135,7 @@ async def _serving(
     server = HttpServer(app, clock=clock, keep_alive_s=PATIENCE_S, timeout_s=10, handshake_s=0.0)
     port = server.bind("127.0.0.1", 0)
     await server.start()
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client:
+    async with client_of(port) as client:
         try:
             yield Kit(client, dataplane, seen, port, gate)
         finally:
