@@ -30,6 +30,7 @@ from tests.contract.grpc_kit import (
     composed,
     open_inference,
 )
+from tests.fixtures import calibration_folder
 
 
 @dataclass
@@ -92,11 +93,11 @@ async def real(store: Path, **overrides: dict[str, object]) -> AsyncIterator[Kit
 
 
 def settings_for(store: Path, **overrides: dict[str, object]) -> Settings:
-    """Settings of a small service: two lanes, quick calibration that is kept beside the store's variants."""
+    """Settings of a small service: two lanes, quick calibration that all of them share."""
     quick: dict[str, dict[str, object]] = {
         "store": {"dir": store},
         "lanes": {"count": 2},
-        "calibration": {"dir": store / ".calibration", "seconds_per_variant": 0.01},
+        "calibration": {"dir": calibration_folder(), "seconds_per_variant": 0.01},
     }
     return load(None, quick | overrides)
 
