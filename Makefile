@@ -114,6 +114,12 @@ realtime: $(VENV)/dev.stamp ## the simulator against the real server, on this ma
 	$(BIN)/effserve build b0 b1 b2 b3 b4 --store $(UNTRAINED)
 	$(BIN)/python -m benchmarks.realtime --store $(UNTRAINED)
 
+.PHONY: layouts
+layouts: $(VENV)/dev.stamp ## lanes against threads, on this machine (15 minutes; leave it alone), and its page
+	$(BIN)/effserve build b0 b1 b2 b3 b4 --store $(UNTRAINED)
+	$(BIN)/python -m benchmarks.layouts --store $(UNTRAINED) --out benchmarks/results/layouts.json
+	$(BIN)/python docs/generate.py
+
 .PHONY: scheduling
 scheduling: $(VENV)/dev.stamp ## what decides, against what was published: simulated, about 20 minutes
 	$(BIN)/python -m benchmarks.scheduling

@@ -13,30 +13,35 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import uvloop
 
 from service.core.catalogue import Catalogue
 from service.core.events import Fanout, LifecycleChanged, Observer
 from service.core.latency import Calibration, LatencyModel
+from service.core.layout import Choice, Layout
 from service.core.policy import BudgetPolicy
 from service.core.scheduler import Scheduler
 from service.core.values import Variant
-from service.dataplane import Dataplane
+from service.dataplane import REFERENCE_IMAGE, Dataplane
 from service.edges.grpc.server import GrpcServer
 from service.edges.http.app import Limits, Scrape, create_http_app
 from service.edges.http.server import HttpServer
 from service.edges.oip.service import OpenInference
 from service.edges.oip.statistics import Statistics
 from service.edges.questions import Defaults
+from service.pipeline import trials
 from service.pipeline.cpus import usable_cores
 from service.pipeline.executor import Executor
 from service.pipeline.lanes import Lanes, ThreadLane
-from service.pipeline.priority import can_yield, yield_to_all
+from service.pipeline.priority import can_yield, give_way, yield_to_all
 from service.pipeline.response import Logits, confidence
 from service.pipeline.session import ExecutionProvider, SessionOptions
+from service.pipeline.store import StoreScan
 from service.settings import LogFormat, Settings
-from service.startup import Announce, Loaded, StartupError, check_port, load, measure, steps, writable
+from service.startup import Announce, Loaded, StartupError, check, check_port, load, measure, steps, writable
 from service.telemetry import logs
 from service.telemetry.metrics import Metrics
 
@@ -83,38 +88,59 @@ class Prepared:
     loaded: Loaded
     calibration: Calibration
     policy: BudgetPolicy
-    lanes: int
+    choice: Choice
 
 
-def layout(settings: Settings) -> tuple[SessionOptions, int]:
-    """How runs are made, and how many at a time."""
-    options = SessionOptions(settings.lanes.provider, settings.lanes.threads)
-    return options, settings.lanes.count or max(usable_cores() // settings.lanes.threads, 1)
+def layout(settings: Settings, found: StoreScan, announce: Announce = lambda _: None) -> Choice:
+    """How many runs at a time, and on how many threads each; measured where it is not set and there is a choice."""
+    lanes, cores = settings.lanes, usable_cores()
+    if lanes.count is not None or lanes.threads is not None:
+        threads = lanes.threads or 1
+        return Choice(Layout(lanes.count or max(cores // threads, 1), threads), "as set")
+    if lanes.provider is not ExecutionProvider.CPU:
+        return Choice(Layout(cores, 1), f"nothing is measured for {lanes.provider}")
+    return trials.choice(
+        found.entries,
+        cores,
+        budget_s=settings.routing.default_budget_ms / 1e3,
+        route_untrained=settings.routing.route_untrained,
+        picture=REFERENCE_IMAGE,
+        folder=_calibrations(settings),
+        seconds=settings.calibration.seconds_per_variant,
+        announce=announce,
+    )
 
 
-def background_lanes(settings: Settings) -> int:
+def background_lanes(settings: Settings, chosen: Layout) -> int:
     """How many upgrades are run at a time in time that nobody else needs: none where runs leave their lane's thread,
     and with it the thread's priority, or where threads have no such priority."""
-    options, lanes = layout(settings)
-    wanted = lanes if settings.lanes.background is None else min(settings.lanes.background, lanes)
-    stays = options.provider is ExecutionProvider.CPU and options.threads == 1
+    wanted = chosen.lanes if settings.lanes.background is None else min(settings.lanes.background, chosen.lanes)
+    stays = settings.lanes.provider is ExecutionProvider.CPU and chosen.threads == 1
     return wanted if wanted and stays and can_yield() else 0
 
 
 def prepare(settings: Settings, observer: Observer, announce: Announce = lambda _: None) -> Prepared:
     """Load and measure what the store holds. Raises `StartupError`."""
-    options, lanes = layout(settings)
-    loaded = load(settings.store.dir, options, lanes, observer, announce)
+    announce("checking the store")
+    found = check(settings.store.dir, settings.lanes.provider)
+    choice = layout(settings, found, announce)
+    options, lanes = SessionOptions(settings.lanes.provider, choice.layout.threads), choice.layout.lanes
+    loaded = load(found, options, lanes, observer, announce)
     policy = _policy(settings, loaded)
     calibration = measure(
         loaded,
         options=options,
         lanes=lanes,
-        folder=writable(settings.calibration.dir) if settings.calibration.reuse else None,
+        folder=_calibrations(settings),
         seconds_per_variant=settings.calibration.seconds_per_variant,
         announce=announce,
     )
-    return Prepared(loaded, calibration, policy, lanes)
+    return Prepared(loaded, calibration, policy, choice)
+
+
+def _calibrations(settings: Settings) -> Path | None:
+    """Where measurements are kept; None where they are not."""
+    return writable(settings.calibration.dir) if settings.calibration.reuse else None
 
 
 def _policy(settings: Settings, loaded: Loaded) -> BudgetPolicy:
@@ -160,20 +186,21 @@ async def _serve(settings: Settings, prepared: Prepared, observer: Observer, met
 def compose(settings: Settings, prepared: Prepared, observer: Observer, clock: Clock) -> tuple[Dataplane, Lanes]:
     """Queue, lanes and dataplane over warm sessions. Call it inside the event loop that is to own them."""
     latency = LatencyModel(prepared.calibration, miss_rate=settings.routing.miss_rate)
-    behind = background_lanes(settings)
+    choice, behind = prepared.choice, background_lanes(settings, prepared.choice.layout)
+    count = choice.layout.lanes
     entries = prepared.loaded.entries
     cheapest = entries[prepared.policy.catalogue.front(latency)[-1].name].manifest
     scheduler = Scheduler(
         policy=prepared.policy,
         latency=latency,
-        lanes=prepared.lanes,
+        lanes=count,
         background_lanes=behind,
         confidences=cheapest.accuracy.confidences or (),
     )
     execute = Executor(prepared.loaded.runners, clock)
     loop = asyncio.get_running_loop()
-    threads = [ThreadLane(n, execute, loop) for n in range(prepared.lanes)]
-    threads += [ThreadLane(prepared.lanes + n, execute, loop, yield_to_all) for n in range(behind)]
+    threads = [ThreadLane(n, execute, loop, partial(give_way, settings.lanes.nice)) for n in range(count)]
+    threads += [ThreadLane(count + n, execute, loop, yield_to_all) for n in range(behind)]
 
     def judge(variant: Variant, logits: Logits) -> float:
         return confidence(logits, entries[variant.name].temperature)
@@ -185,6 +212,7 @@ def compose(settings: Settings, prepared: Prepared, observer: Observer, clock: C
         catalogue=prepared.policy.catalogue,
         scheduler=scheduler,
         lanes=lanes,
+        choice=choice,
         observer=observer,
         clock=clock,
         max_pixels=settings.limits.pixels,
@@ -258,8 +286,8 @@ def _scrape(metrics: Metrics) -> Scrape:
 def _where(settings: Settings, http_port: int, grpc_port: int, dataplane: Dataplane) -> str:
     http, grpc = (f"[{host}]" if ":" in host else host for host in (settings.http.host, settings.grpc.host))
     health = dataplane.health()
-    statistics = health.statistics
     return (
         f"http://{http}:{http_port} and grpc://{grpc}:{grpc_port}, {health.variants} variants "
-        f"({len(health.refused)} refused), {statistics.lanes} lanes and {statistics.background_lanes} background lanes"
+        f"({len(health.refused)} refused), {health.choice.layout} ({health.choice.why}) and "
+        f"{health.statistics.background_lanes} background lanes"
     )

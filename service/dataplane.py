@@ -17,6 +17,7 @@ from service.core.catalogue import Catalogue
 from service.core.errors import EffserveError, ErrorKind, fault
 from service.core.events import Observer, RequestAnswered, RequestFailed
 from service.core.latency import LatencyStatistics
+from service.core.layout import Choice
 from service.core.messages import Answer, ClassifyRequest, Plan, RefusedVariant, VariantRow
 from service.core.scheduler import Scheduler, SchedulerStatistics
 from service.core.values import Deadline, ImageHeader, Job, Pixels, Question, Timing, Variant
@@ -45,6 +46,8 @@ class Health:
     refused: tuple[RefusedVariant, ...]
     statistics: SchedulerStatistics
     latency: LatencyStatistics
+    choice: Choice
+    """How many lanes with how many threads, and why."""
 
 
 OnAnswer = Callable[[Answer], None]
@@ -62,6 +65,7 @@ class Dataplane:
         catalogue: Catalogue,
         scheduler: Scheduler,
         lanes: Lanes,
+        choice: Choice,
         observer: Observer,
         clock: Callable[[], float],
         max_pixels: int,
@@ -71,6 +75,7 @@ class Dataplane:
         self._catalogue = catalogue
         self._scheduler = scheduler
         self._lanes = lanes
+        self._choice = choice
         self._observer = observer
         self._clock = clock
         self._max_pixels = max_pixels
@@ -163,7 +168,7 @@ class Dataplane:
     def health(self) -> Health:
         """Readiness, refused store entries and live counts."""
         statistics, latency = self._scheduler.statistics(self._clock()), self._scheduler.latency.statistics()
-        return Health(self.ready, self.draining, len(self._entries), self._refused, statistics, latency)
+        return Health(self.ready, self.draining, len(self._entries), self._refused, statistics, latency, self._choice)
 
     def _job(self, request: ClassifyRequest, header: ImageHeader) -> Job:
         prepared = isinstance(request.body, Pixels) and request.body.prepared

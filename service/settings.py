@@ -148,11 +148,13 @@ class Lanes(_Group):
         description="Requests in work at the same time. None: usable cores ÷ `lanes.threads`; usable means affinity "
         "and cgroup quota, not what the machine has.",
     )
-    threads: int = Field(
-        1,
+    threads: int | None = Field(
+        None,
         ge=1,
         le=1024,
-        description="Intra-op threads of one run. 1 gives the highest throughput; all cores the lowest latency.",
+        description="Intra-op threads of one run. 1 carries the most requests, more make a run quicker. None: 1 where "
+        "`lanes.count` is set or `lanes.provider` is not `cpu`; else the fewest with which the cheapest variant fits "
+        "`routing.default_budget_ms`, by what it takes on this machine.",
     )
     background: int | None = Field(
         None,
@@ -161,6 +163,14 @@ class Lanes(_Group):
         description="Upgrades of policies `p2` and `p3` at the same time, on threads that the kernel runs only when a "
         "core would idle. None, and at most: as many as lanes. There are none unless `lanes.provider` is `cpu` and "
         "`lanes.threads` 1, nor where the kernel has no such threads; the cheapest variant's answer is then the last.",
+    )
+    nice: int = Field(
+        5,
+        ge=0,
+        le=19,
+        description="How much lanes give way to the threads that receive, decide and answer (Linux; nice(2)). At 0 a "
+        "decision waits up to 4 ms for a core while all lanes run. Other processes in the same container or session "
+        "gain, too.",
     )
     provider: ExecutionProvider = Field(
         ExecutionProvider.CPU, description="ONNX Runtime execution provider; others than `cpu` need their build of it."

@@ -19,7 +19,14 @@ from service.core.values import Variant
 from service.pipeline import image
 from service.pipeline.calibration import PASSES, CalibrationFile, Calibrator, DecodeSample, Subject
 from service.pipeline.executor import Runner
-from service.pipeline.session import Session, SessionError, SessionOptions, check_provider, runtime_fingerprint
+from service.pipeline.session import (
+    ExecutionProvider,
+    Session,
+    SessionError,
+    SessionOptions,
+    check_provider,
+    runtime_fingerprint,
+)
 from service.pipeline.store import StoredVariant, StoreError, StoreScan, scan
 
 SOURCES = (*image.FORMATS, image.PIXELS)
@@ -47,14 +54,21 @@ class Loaded:
     refused: tuple[RefusedVariant, ...]
 
 
-def load(store_dir: Path, options: SessionOptions, lanes: int, observer: Observer, announce: Announce) -> Loaded:
-    """Check the store and open a warm session for each intact variant. Raises `StartupError`.
+def check(store_dir: Path, provider: ExecutionProvider) -> StoreScan:
+    """What the store holds, and whether it can be run here at all. Raises `StartupError`."""
+    try:
+        check_provider(provider)
+        return scan(store_dir)
+    except (SessionError, StoreError) as error:
+        raise StartupError(str(error)) from error
+
+
+def load(found: StoreScan, options: SessionOptions, lanes: int, observer: Observer, announce: Announce) -> Loaded:
+    """Open a warm session for each intact variant. Raises `StartupError`.
 
     The largest comes first: opening a session keeps the interpreter busy, running one does not, so the long first
     runs pass while the others are opened.
     """
-    announce("checking the store")
-    found = _scan(store_dir, options)
     with ThreadPoolExecutor(lanes) as pool:
         opening = []
         for entry in sorted(found.entries, key=lambda e: e.manifest.macs, reverse=True):
@@ -69,7 +83,7 @@ def load(store_dir: Path, options: SessionOptions, lanes: int, observer: Observe
         if isinstance(outcome, Runner):
             observer.observe(one.loaded())
     if not resident:
-        raise StartupError(f"nothing in {store_dir} can be served: {refused[0].name}: {refused[0].reason}")
+        raise StartupError(f"nothing in the store can be served: {refused[0].name}: {refused[0].reason}")
     entries = {name: entry for name, (entry, _) in resident.items()}
     return Loaded(entries, {name: runner for name, (_, runner) in resident.items()}, refused)
 
@@ -111,7 +125,7 @@ def measured_before(
 
     None when something has to be measured. Raises `StartupError`.
     """
-    entries = _scan(store_dir, options).entries
+    entries = check(store_dir, options.provider).entries
     graphs = {entry.manifest.name: entry.manifest.graph_sha256 for entry in entries}
     calibration = CalibrationFile(folder, runtime_fingerprint(options, lanes)).calibration(graphs, lanes)
     return None if calibration is None else (tuple(entry.variant() for entry in entries), calibration)
@@ -124,14 +138,6 @@ def writable(folder: Path) -> Path | None:
     except OSError:
         return None
     return folder if os.access(folder, os.W_OK) else None
-
-
-def _scan(store_dir: Path, options: SessionOptions) -> StoreScan:
-    try:
-        check_provider(options.provider)
-        return scan(store_dir)
-    except (SessionError, StoreError) as error:
-        raise StartupError(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,8 @@ def stored(asked: Asked, store: Path) -> tuple[Catalogue, Source]:
     # What serves takes a second to import, which only this needs.
     from service import app, settings
     from service.dataplane import REFERENCE_IMAGE
-    from service.startup import StartupError, measured_before, steps
+    from service.pipeline.session import SessionOptions
+    from service.startup import StartupError, check, measured_before, steps
 
     overrides: settings.Overrides = {
         "store": {"dir": store},
@@ -129,7 +130,8 @@ def stored(asked: Asked, store: Path) -> tuple[Catalogue, Source]:
     config = os.environ.get("EFFSERVE_CONFIG")
     try:
         chosen = settings.load(Path(config) if config else None, overrides)
-        options, lanes = app.layout(chosen)
+        choice = app.layout(chosen, check(store, chosen.lanes.provider))
+        options, lanes = SessionOptions(chosen.lanes.provider, choice.layout.threads), choice.layout.lanes
         known = measured_before(store, options=options, lanes=lanes, folder=chosen.calibration.dir)
         if known is None or not chosen.calibration.reuse:
             with starting(steps(store)) as begin:

@@ -12,7 +12,7 @@ from service.core.actions import Start, Terminate
 from service.core.confidence import Confidences
 from service.core.sharing import SharedTime
 from service.core.state import Upgrade
-from service.core.values import Job, Variant
+from service.core.values import Job, Variant, urgency
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +98,3 @@ class Background:
     def _upgrade(self, now_s: float, lane: int, start: Start) -> Upgrade:
         left_s = start.decision.expected_s - self._shared.got_s(now_s, lane)
         return Upgrade(lane, start.job, start.decision.variant, max(left_s, 0.0))
-
-
-def urgency(job: Job) -> tuple[float, int]:
-    """Earliest deadline first; equal deadlines in order of arrival."""
-    return job.question.deadline.at_s, job.id

@@ -9,7 +9,7 @@ The rule (K1), for the waiting job with the earliest deadline among those that c
 2. A variant *fits* when its tail latency is at most what is left of the budget, less the reserve for the response.
 3. It *starves nobody* when its expected time is within the job's *allowance*: what the lanes can still do until each
    later deadline, less what is due by then, with those who wait at their cheapest variant and future arrivals at the
-   present rate.
+   present rate. While somebody waits who is late already, there is none: that answer is wanted soon, too.
 4. Take the first that does both. If some fit and all would starve somebody, take the cheapest. If none fits:
    best effort takes the cheapest, strict refuses and names the smallest budget that would have done.
 5. All lanes are busy, and whoever is next would miss by waiting: *terminate* a running upgrade, the one with most left
@@ -17,15 +17,16 @@ The rule (K1), for the waiting job with the earliest deadline among those that c
    takes the cheapest next time, and is never terminated again.
 
 Step 5 is what makes step 3 right: the allowance takes lanes for preemptible, and with few lanes it is blocking, not the
-choice, that loses most. Where runs cannot be terminated, step 3 counts lanes as blocked until their run ends and allows
-no upgrades while somebody late waits; nor does it while too much of the lanes' time went into terminated runs.
+choice, that loses most. Where runs cannot be terminated, step 3 counts lanes as blocked until their run ends. It allows
+no upgrades while too much of the lanes' time went into terminated runs.
 
 An insured request (P2) gets its cheapest variant first, in its turn among all others; what becomes of the answer in
 hand, in time that is left over, stands in `upgrading`.
 
-Under overload, jobs that cannot make their deadline any more run behind those that can; strict ones are refused at
-once, others when they have waited `PATIENCE_S` beyond their deadline, and new ones at the door while too much work
-waits. [ADR 8](../../docs/decisions/0008-terminating-upgrades.md)
+Under overload, jobs that cannot make their deadline any more run behind those that can. Strict ones are refused at
+once; others when no answer can be expected within `PATIENCE_S` of their deadline. New ones are refused at the door when
+that is so for who is late, and they or somebody else because of them would be; and while too much work waits.
+[ADR 8](../../docs/decisions/0008-terminating-upgrades.md)
 """
 
 import heapq
@@ -43,7 +44,8 @@ from service.core.state import Costs, Running, SystemState
 from service.core.values import Decision, Job, Mode, Reason, Variant
 
 PATIENCE_S = 1.0
-"""How long after its deadline a late request may still be answered. Its client wants the answer (best effort)."""
+"""How long after its deadline a late request may still be answered. Its client wants the answer (best effort), or else
+to be told soon that there will be none."""
 MOST_WASTED = 0.1
 """Share of the lanes' time that may go into terminated runs."""
 ROOM = 1.25
@@ -103,7 +105,7 @@ class BudgetPolicy:
 
     def next_action(self, now_s: float, state: SystemState, costs: Costs) -> Action | None:
         """Refuse who is hopeless; start the most urgent one of the others, or make room for it where it must be. Who is
-        long overdue is answered by a lane that has nothing better to do, and refused when there is none."""
+        late is answered by a lane that has nothing better to do, and refused when none is to be expected in time."""
         if not state.waiting:
             return None
         situation = self._situation(now_s, state, costs)
@@ -112,8 +114,8 @@ class BudgetPolicy:
         if state.idle_lanes:
             return self._start(situation)
         if overdue := situation.overdue(PATIENCE_S):
-            late_ms = -situation.left_s(overdue) * 1e3
-            return Reject(overdue, self._full(situation, f"no lane was free until {late_ms:.0f} ms after the deadline"))
+            detail = f"its deadline has passed or will, and no answer is expected until {PATIENCE_S:g} s after it"
+            return Reject(overdue, self._full(situation, detail, PATIENCE_S))
         return self._make_room(situation)
 
     def wake_s(self, now_s: float, state: SystemState, costs: Costs) -> float | None:
@@ -148,16 +150,20 @@ class BudgetPolicy:
         return self._decide(self._situation(now_s, state, costs), job)
 
     def admit(self, now_s: float, job: Job, state: SystemState, costs: Costs) -> EffserveError | None:
-        """Refuse what is hopeless in strict mode, and what would be late while too much work waits. Never while a lane
-        idles."""
+        """Refuse what is hopeless in strict mode. While no lane idles, also what would be late while too much work
+        waits, and what would be late or make another late while there is no time for late answers."""
         situation = self._situation(now_s, state, costs)
         budget_s = job.question.deadline.budget_s
         late = situation.needed_s(job, budget_s) > budget_s
         if late and job.question.mode is Mode.STRICT:
             return situation.infeasible(job)
-        if late and not state.idle_lanes and situation.backlog_s() > self.backlog_limit_s:
-            waits = f"{situation.backlog_s() * 1e3:.0f} ms of work waits for each lane"
+        if state.idle_lanes:
+            return None
+        waits = f"{situation.backlog_s() * 1e3:.0f} ms of work waits for each lane"
+        if late and situation.backlog_s() > self.backlog_limit_s:
             return self._full(situation, f"{waits}; the limit is {self.backlog_limit_s * 1e3:.0f} ms")
+        if situation.late_wait_s(job) > PATIENCE_S and situation.makes_late(job):
+            return self._full(situation, f"{waits}, and more comes than can be answered in time", PATIENCE_S)
         return None
 
     def smallest_feasible_budget_s(self, now_s: float, job: Job, state: SystemState, costs: Costs) -> float:
@@ -177,10 +183,12 @@ class BudgetPolicy:
 
     def _affordable(self, situation: Situation, job: Job, fitting: tuple[Variant, ...]) -> Variant | None:
         """Step 3: the first that starves nobody."""
+        if any(map(situation.is_late, situation.state.waiting)):
+            return None
         if situation.stop_s is not None:
             allowance_s = situation.allowance_s(job, utilisation=self.utilisation, arrival_reserve=self.arrival_reserve)
             return next((v for v in fitting if situation.expected_s(job, v) <= allowance_s), None)
-        if self._can_terminate(situation.costs) or any(map(situation.is_late, situation.state.waiting)):
+        if self._can_terminate(situation.costs):
             return None
         return next((v for v in fitting if self._blocks_nobody(situation, job, v)), None)
 
@@ -259,11 +267,11 @@ class BudgetPolicy:
             candidates=explanation.candidates(situation, job, fitting, chosen) if job.question.explain else (),
         )
 
-    def _full(self, situation: Situation, detail: str) -> EffserveError:
-        """The wait suggested is the time the excess takes to drain, and never less than a tenth of a second."""
+    def _full(self, situation: Situation, detail: str, retry_s: float = 0.1) -> EffserveError:
+        """The wait suggested is the time the excess takes to drain, and at least `retry_s`."""
         backlog_s, limit_s = situation.backlog_s(), self.backlog_limit_s
         facts: dict[str, float | int | str] = {"backlog_ms": round(backlog_s * 1e3, 1), "limit_ms": limit_s * 1e3}
-        return EffserveError(ErrorKind.QUEUE_FULL, detail, facts, retry_after_s=max(backlog_s - limit_s, 0.1))
+        return EffserveError(ErrorKind.QUEUE_FULL, detail, facts, retry_after_s=max(backlog_s - limit_s, retry_s))
 
 
 def _soonest_s(now_s: float, lefts_s: Iterator[float]) -> float | None:

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from service.core.actions import Action, Deliver, Reject, Start, Terminate
-from service.core.background import Background, urgency
+from service.core.background import Background
 from service.core.latency import LatencyModel, Observation
 from service.core.messages import Plan
 from service.core.policy import Policy
 from service.core.situation import SOONEST_S
 from service.core.state import Costs, Running, SystemState
-from service.core.values import Deadline, Job, Question
+from service.core.values import Deadline, Job, Question, urgency
 from service.core.window import Window
 
 FORGET_S = 5.0

@@ -11,7 +11,7 @@ from itertools import islice
 from service.core.catalogue import Catalogue
 from service.core.errors import EffserveError, ErrorKind
 from service.core.state import Costs, Running, SystemState, free_lanes_s, wait_s
-from service.core.values import Deadline, Job, Mode, Variant
+from service.core.values import Deadline, Job, Mode, Variant, urgency
 
 MOST_DEADLINES = 64
 """Waiting jobs that a look-ahead counts. With more, the machine is overloaded, and the cheapest variant answers."""
@@ -91,8 +91,9 @@ class Situation:
         return next((job for job in strict if self.is_late(job)), None)
 
     def overdue(self, patience_s: float) -> Job | None:
-        """A job whose deadline passed longer ago than anybody should wait."""
-        return next((job for job in self.state.waiting[:1] if -self.left_s(job) > patience_s), None)
+        """The first job that is late and can expect no answer until `patience_s` after its deadline."""
+        late = next((job for job in self.state.waiting if self.is_late(job)), None)
+        return late if late and self.late_wait_s(late) - self.left_s(late) > patience_s else None
 
     def is_upgrade(self, run: Running) -> bool:
         """Whether a cheaper variant could have answered."""
@@ -106,6 +107,18 @@ class Situation:
     def backlog_s(self) -> float:
         """The same for each lane."""
         return self.work_s() / self.state.lanes
+
+    def makes_late(self, job: Job) -> bool:
+        """Whether, with `job` among those who wait, one more would be late: it or another, all at their cheapest."""
+        others = self._others(job)
+        return self._late(sorted([*others, job], key=urgency)) > self._late(others)
+
+    def late_wait_s(self, job: Job) -> float:
+        """Expected wait of who is late, each of whom `job` would be one: until the work at hand is done, and what comes
+        meanwhile, which goes first. Of two classes of priority the second waits 1/(1 − ρ) times as long as it would if
+        nobody came (Cobham 1954); for ever, when as much comes as the lanes can do."""
+        left = 1 - self.state.calm_arrivals_per_s * self.least_s(job) / self.state.lanes
+        return self.backlog_s() / left if left > 0 else math.inf
 
     def needed_s(self, job: Job, budget_s: float) -> float:
         """What a budget of `budget_s` would have to be: with a later deadline more jobs go first."""
@@ -178,6 +191,17 @@ class Situation:
             if left_s >= self.left_s(job):
                 allowance_s = min(allowance_s, per_s * left_s - due_s)
         return allowance_s
+
+    def _late(self, jobs: Iterable[Job]) -> int:
+        """How many of these would be late, each in turn on the lane that is free first; who is late takes none."""
+        free_s, late = self._lanes_with_room_s(), 0
+        for job in jobs:
+            ends_s = free_s[0] + self.least_s(job)
+            if ends_s > self.left_s(job):
+                late += 1
+            else:
+                heapq.heapreplace(free_s, ends_s)
+        return late
 
     def _others(self, job: Job) -> list[Job]:
         """Who else waits and can still make it, at most as many as a look-ahead counts."""

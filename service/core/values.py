@@ -154,6 +154,11 @@ class Job:
     """How sure that answer is; 1 once it is a better one."""
 
 
+def urgency(job: Job) -> tuple[float, int]:
+    """Earliest deadline first; equal deadlines in order of arrival."""
+    return job.question.deadline.at_s, job.id
+
+
 class Verdict(StrEnum):
     """Why a variant was or was not chosen. One row per candidate in an explained decision."""
 

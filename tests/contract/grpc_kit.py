@@ -22,6 +22,7 @@ from model_store.manifest import (
     WeightsKind,
 )
 from service.core.events import Event, Observer, RequestAnswered, RequestFailed
+from service.core.layout import Choice, Layout
 from service.core.messages import RefusedVariant
 from service.core.policy import BudgetPolicy
 from service.core.scheduler import Scheduler
@@ -187,6 +188,7 @@ def over(
         catalogue=rule.catalogue,
         scheduler=scheduler,
         lanes=Lanes(scheduler, lanes, clock),
+        choice=Choice(Layout(len(lanes), 1), "gated"),
         observer=seen,
         clock=clock,
         max_pixels=1_000_000,

@@ -312,6 +312,13 @@ async def test_bytes_that_are_not_http_get_a_400(kit: Kit) -> None:
     assert (await classify(kit)).status_code == 200
 
 
+async def test_the_probes_tell_how_many_lanes_and_threads_there_are(kit: Kit) -> None:
+    """And the reason: this service was told so."""
+    for probe in ("/healthz", "/readyz"):
+        said = (await kit.client.get(probe)).raise_for_status().json()
+        assert (said["lanes"], said["threads"], said["layout"]) == (2, 1, "as set")
+
+
 async def test_answers_are_plain_json(kit: Kit) -> None:
     """No NaN, no infinity: any JSON parser reads them."""
 

@@ -1,6 +1,7 @@
 """The whole service as a process: both protocols over one queue, and shutting down without losing a request."""
 
 import asyncio
+import re
 import signal
 import socket
 from collections.abc import Iterator
@@ -69,6 +70,12 @@ def test_the_life_of_a_server_is_in_its_log(server: Server) -> None:
     assert [e for e in events if e in ("starting", "ready", "draining", "stopped")] == [
         "starting", "ready", "draining", "stopped",
     ]  # fmt: skip
+
+
+def test_the_line_that_says_ready_tells_the_layout_and_why(server: Server) -> None:
+    """Neither lanes nor threads are set here."""
+    (ready,) = (line for line in server.log() if line["event"] == "ready")
+    assert re.search(r"\d+ lanes? of 1 thread \(.+\) and \d+ background lanes", str(ready["detail"]))
 
 
 def test_a_second_signal_cuts_the_grace_period_short(tmp_path: Path) -> None:

@@ -3,12 +3,15 @@
 import pytest
 
 from service import app
+from service.core.layout import Layout
 from service.pipeline.session import ExecutionProvider
 from service.settings import Settings, load
 
+THREE = Layout(3, 1)
+
 
 def _settings(**lanes: object) -> Settings:
-    return load(None, {"lanes": {"count": 3, "threads": 1, **lanes}})
+    return load(None, {"lanes": lanes})
 
 
 @pytest.fixture(autouse=True)
@@ -20,16 +23,18 @@ def _kernel(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("wanted", "lanes"), [(None, 3), (0, 0), (2, 2), (9, 3)])
 def test_there_are_as_many_as_wanted_and_at_most_as_many_as_lanes(wanted: int | None, lanes: int) -> None:
     """More could not run at a time."""
-    assert app.background_lanes(_settings(background=wanted)) == lanes
+    assert app.background_lanes(_settings(background=wanted), THREE) == lanes
 
 
-@pytest.mark.parametrize("lanes", [{"threads": 2}, {"provider": ExecutionProvider.CUDA}])
-def test_there_are_none_where_runs_leave_their_thread(lanes: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    ("provider", "chosen"), [(ExecutionProvider.CPU, Layout(3, 2)), (ExecutionProvider.CUDA, Layout(3, 1))]
+)
+def test_there_are_none_where_runs_leave_their_thread(provider: ExecutionProvider, chosen: Layout) -> None:
     """Its priority would not go with them."""
-    assert app.background_lanes(_settings(**lanes)) == 0
+    assert app.background_lanes(_settings(provider=provider), chosen) == 0
 
 
 def test_there_are_none_where_threads_cannot_yield(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel says so."""
     monkeypatch.setattr(app, "can_yield", lambda: False)
-    assert app.background_lanes(_settings()) == 0
+    assert app.background_lanes(_settings(), THREE) == 0

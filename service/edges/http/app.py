@@ -309,6 +309,8 @@ class _Edge:
             waiting=now.waiting,
             running=now.running,
             lanes=now.lanes,
+            threads=health.choice.layout.threads,
+            layout=health.choice.why,
             backlog_ms=round(now.backlog_s * 1e3, 3),
         )
 

@@ -280,6 +280,8 @@ class HealthModel(_Model):
     waiting: int
     running: int
     lanes: int
+    threads: int = Field(description="Intra-op threads of one run.")
+    layout: str = Field(description="Why there are so many lanes and threads.")
     backlog_ms: float
 
 

@@ -4,10 +4,11 @@ Runs cannot be terminated here; what changes where they can is in `test_terminat
 """
 
 import math
+from dataclasses import replace
 
 import pytest
 
-from service.core.actions import Reject, Start
+from service.core.actions import Action, Reject, Start
 from service.core.errors import EffserveError, ErrorKind
 from service.core.values import Decision, Mode, Reason, Verdict
 from tests.builders import FAMILY, FixedCosts, job, policy, running, state, variant
@@ -101,6 +102,14 @@ def test_a_late_request_runs_after_one_that_can_still_make_it() -> None:
     assert action.job.id == 2
 
 
+def test_nobody_is_upgraded_while_a_late_request_waits() -> None:
+    """It is answered as soon as those are who can still make it, by their cheapest."""
+    overdue, timely = job(1, 0.01), job(2, 5.0)
+    alone, behind = (policy().decide(0.05, timely, state(*queue), COSTS) for queue in ((timely,), (overdue, timely)))
+    assert alone.variant.name != "b0"
+    assert (behind.variant.name, behind.reason) == ("b0", Reason.PROTECTS_WAITING)
+
+
 def test_a_late_request_is_answered_when_nothing_else_waits() -> None:
     """Best effort means an answer, late or not."""
     action = policy().next_action(0.05, state(job(1, 0.01)), COSTS)
@@ -185,8 +194,26 @@ def test_a_request_that_will_be_in_time_is_taken_in_however_much_work_waits() ->
 
 def test_a_late_request_is_taken_in_while_little_work_waits() -> None:
     """It cannot be in time, and best effort means an answer."""
-    busy = state(busy=(running(0, until_s=1.9),))
+    busy = state(busy=(running(0, until_s=0.9),))
     assert policy().admit(0.0, job(budget_s=0.1), busy, COSTS) is None
+
+
+def test_a_late_request_is_refused_when_its_answer_would_come_too_late() -> None:
+    """Its client is told at once, and not after a second."""
+    busy = state(busy=(running(0, until_s=1.1),))
+    error = policy().admit(0.0, job(budget_s=0.1), busy, COSTS)
+    assert error is not None
+    assert error.kind is ErrorKind.QUEUE_FULL
+    assert policy().admit(0.0, job(budget_s=5.0), busy, COSTS) is None
+
+
+@pytest.mark.parametrize(("per_s", "refused"), [(50.0, False), (70.0, True)])
+def test_a_request_that_makes_another_late_is_refused_under_overload(per_s: float, *, refused: bool) -> None:
+    """One lane does 62 b0 a second. Three wait, due in 50 ms: there is no time for a fourth, due before."""
+    queue = tuple(job(number, 0.05) for number in (1, 2, 3))
+    snapshot = replace(state(*queue, busy=(running(0, until_s=0.001),)), calm_arrivals_per_s=per_s)
+    assert (policy().admit(0.0, job(9, 0.03), snapshot, COSTS) is not None) == refused
+    assert policy().admit(0.0, job(9, 0.5), snapshot, COSTS) is None
 
 
 def test_nothing_is_refused_while_a_lane_idles() -> None:
@@ -241,13 +268,17 @@ def test_a_late_strict_job_is_refused_at_once_even_while_all_lanes_are_busy() ->
 
 
 def test_nobody_waits_for_ever() -> None:
-    """A second after its deadline a request is refused, while the lanes are busy with others."""
-    late, timely, busy = job(1, 0.01), job(2, 2.0, at_s=1.0), (running(0, until_s=1.1, started_s=1.0),)
-    assert policy().next_action(1.0, state(late, timely, busy=busy), COSTS) is None
-    action = policy().next_action(1.02, state(late, timely, busy=busy), COSTS)
-    assert isinstance(action, Reject)
-    assert (action.job, action.error.kind) == (late, ErrorKind.QUEUE_FULL)
-    assert "1010 ms after the deadline" in action.error.detail
+    """A request that can expect no answer within a second after its deadline is refused, while all lanes are busy."""
+    late = job(1, 0.01)
+
+    def action(now_s: float) -> Action | None:
+        busy = (running(0, until_s=now_s + 0.1, started_s=now_s),)
+        return policy().next_action(now_s, state(late, job(2, 2.0, at_s=now_s), busy=busy), COSTS)
+
+    assert action(0.5) is None
+    refusal = action(1.0)
+    assert isinstance(refusal, Reject)
+    assert (refusal.job, refusal.error.kind) == (late, ErrorKind.QUEUE_FULL)
 
 
 def test_an_idle_lane_answers_however_late() -> None:

@@ -10,6 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from service.core.errors import ErrorKind
 from service.core.events import Event, LifecycleChanged, VariantRefused
 from service.core.latency import Observation
+from service.core.layout import Choice, Layout
 from service.core.messages import RefusedVariant, VariantRow
 from service.core.values import AccuracySource, Reason
 from service.dataplane import Health
@@ -71,6 +72,9 @@ def every_event() -> Iterator[Event]:
             yield failed(kind, protocol=protocol, budget_s=0.05)
 
 
+CHOICE = Choice(Layout(2, 1), "as set")
+
+
 class Service:
     """A real scheduler with the health and the table that a dataplane makes of it."""
 
@@ -82,7 +86,7 @@ class Service:
         """At time 0."""
         refused = (RefusedVariant("b9", "1", "damaged"),)
         latency = self.scheduler.latency.statistics()
-        return Health(self.ready, False, 2, refused, self.scheduler.statistics(0.0), latency)
+        return Health(self.ready, False, 2, refused, self.scheduler.statistics(0.0), latency, CHOICE)
 
     def variants(self) -> tuple[VariantRow, ...]:
         """b0 trained, b4 seeded."""
