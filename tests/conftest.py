@@ -2,7 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -15,6 +17,29 @@ settings.load_profile("tests")
 # The model hub's client asks a second time when an answer takes long, and tests count what it asks. It reads these
 # when it is imported.
 os.environ |= {"HF_HUB_ETAG_TIMEOUT": "120", "HF_HUB_DOWNLOAD_TIMEOUT": "120"}
+
+
+TRACED = [Path(__file__).parent / folder for folder in ("unit/core", "timing", "contract")]
+"""The tests that must reach every branch of the core and the dataplane. Tracing doubles the time of others for nothing:
+simulations go the same ways thousands of times."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
+    """Under `coverage run`, trace only the tests whose business it is."""
+    coverage = getattr(sys.modules.get("coverage"), "Coverage", None)
+    measuring = coverage and coverage.current()
+    if not measuring or _traced(item):
+        return (yield)
+    measuring.stop()
+    try:
+        return (yield)
+    finally:
+        measuring.start()
+
+
+def _traced(item: pytest.Item) -> bool:
+    return item.get_closest_marker("slow") is None and any(folder in item.path.parents for folder in TRACED)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,12 +1,15 @@
 """Real files for tests: small stores with real ONNX graphs, and images of every kind made with Pillow.
 
-A graph takes a fifth of a second to build, so its bytes are kept; a store then costs a few milliseconds. The weights
-are drawn from a seed. A store that is to be routed to says that they come from a checkpoint with measured accuracy.
+A graph takes a fifth of a second to build, so its bytes are kept; a store then costs a few milliseconds. What graphs
+and images cost on this machine takes seconds to measure, so it is kept, too. The weights are drawn from a seed. A
+store that is to be routed to says that they come from a checkpoint with measured accuracy.
 """
 
+import atexit
 import functools
 import hashlib
 import io
+import shutil
 import struct
 import tempfile
 import zlib
@@ -119,6 +122,14 @@ def write_variant(
     )
     manifests.write(manifest, folder)
     return folder
+
+
+@functools.cache
+def calibration_folder() -> Path:
+    """Where servers keep what they measured, as long as this process lives: all but the first start warm."""
+    folder = tempfile.mkdtemp(prefix="calibration-")
+    atexit.register(shutil.rmtree, folder)
+    return Path(folder)
 
 
 def preprocessing(

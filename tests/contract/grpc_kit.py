@@ -51,6 +51,8 @@ BACKLOG_LIMIT_S = 2000.0
 DEFAULTS = Defaults()
 PATIENCE_S = 60.0
 """How long is waited for what should happen at once: only a test that fails waits so long."""
+STOP_S = 0.01
+"""How long a server may take to stop when its test is over: no client is there that would ask again elsewhere."""
 
 
 class Gate:
@@ -207,7 +209,7 @@ async def serving(*, lanes: int = 1, reflection: bool = True, defaults: Defaults
             yield Kit(server, dataplane, scheduler, gate, seen, port, channel)
         finally:
             gate.release()
-            await server.stop(1.0)
+            await server.stop(STOP_S)
 
 
 def made(

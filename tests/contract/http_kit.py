@@ -30,6 +30,7 @@ from tests.contract.grpc_kit import (
     composed,
     open_inference,
 )
+from tests.fixtures import calibration_folder
 
 
 @dataclass
@@ -92,13 +93,18 @@ async def real(store: Path, **overrides: dict[str, object]) -> AsyncIterator[Kit
 
 
 def settings_for(store: Path, **overrides: dict[str, object]) -> Settings:
-    """Settings of a small service: two lanes, quick calibration that is kept beside the store's variants."""
+    """Settings of a small service: two lanes, quick calibration that all of them share."""
     quick: dict[str, dict[str, object]] = {
         "store": {"dir": store},
         "lanes": {"count": 2},
-        "calibration": {"dir": store / ".calibration", "seconds_per_variant": 0.01},
+        "calibration": {"dir": calibration_folder(), "seconds_per_variant": 0.01},
     }
     return load(None, quick | overrides)
+
+
+def client_of(port: int) -> httpx.AsyncClient:
+    """A client of a server here. It reads no certificates: that takes longer than most tests, and nothing is TLS."""
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S, verify=False)
 
 
 async def no_metrics(accept: str) -> tuple[bytes, str]:
@@ -130,7 +136,7 @@ async def _serving(
     server = HttpServer(app, clock=clock, keep_alive_s=PATIENCE_S, timeout_s=10, handshake_s=0.0)
     port = server.bind("127.0.0.1", 0)
     await server.start()
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client:
+    async with client_of(port) as client:
         try:
             yield Kit(client, dataplane, seen, port, gate)
         finally:

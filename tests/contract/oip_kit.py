@@ -25,8 +25,8 @@ from service.edges.oip.statistics import Statistics
 from service.edges.questions import Defaults
 from service.wire import grpc_inference_pb2 as pb
 from service.wire import grpc_inference_pb2_grpc
-from tests.contract.grpc_kit import DEFAULTS, IMAGE_BYTES, PATIENCE_S, REQUEST_BYTES, Recorder, open_inference
-from tests.contract.http_kit import no_metrics, settings_for
+from tests.contract.grpc_kit import DEFAULTS, IMAGE_BYTES, PATIENCE_S, REQUEST_BYTES, STOP_S, Recorder, open_inference
+from tests.contract.http_kit import client_of, no_metrics, settings_for
 
 Array = npt.NDArray[Any]
 ENOUGH = {"budget_ms": 60_000}
@@ -68,7 +68,7 @@ async def serving(store: Path, defaults: Defaults = DEFAULTS, **overrides: dict[
     app = create_http_app(
         dataplane, clock=clock, defaults=defaults, limits=limits, scrape=no_metrics, open_inference=service
     )
-    http = HttpServer(app, clock=clock, keep_alive_s=PATIENCE_S, timeout_s=10)
+    http = HttpServer(app, clock=clock, keep_alive_s=PATIENCE_S, timeout_s=10, handshake_s=0.0)
     over_grpc = GrpcServer(
         dataplane,
         clock=clock,
@@ -82,7 +82,7 @@ async def serving(store: Path, defaults: Defaults = DEFAULTS, **overrides: dict[
     await http.start()
     await over_grpc.start()
     async with (
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports[0]}", timeout=PATIENCE_S) as client,
+        client_of(ports[0]) as client,
         grpc.aio.insecure_channel(f"127.0.0.1:{ports[1]}") as channel,
     ):
         try:
@@ -90,7 +90,7 @@ async def serving(store: Path, defaults: Defaults = DEFAULTS, **overrides: dict[
         finally:
             await client.aclose()
             await http.stop()
-            await over_grpc.stop(1.0)
+            await over_grpc.stop(STOP_S)
     lanes.close()
 
 

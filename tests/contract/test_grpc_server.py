@@ -11,7 +11,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from service.wire import classifier_pb2 as pb
 from tests.contract.grpc_client import CLASSIFIER, Scenario, ask, failure, on_uvloop
-from tests.contract.grpc_kit import PATIENCE_S, Kit, composed, made, serving
+from tests.contract.grpc_kit import PATIENCE_S, STOP_S, Kit, composed, made, serving
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ async def test_an_ipv6_address_is_bracketed(kit: Kit) -> None:
     await server.start()
     async with grpc.aio.insecure_channel(f"[::1]:{port}") as channel:
         await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
-    await server.stop(1)
+    await server.stop(STOP_S)
 
 
 async def test_stopping_finishes_what_is_in_hand(kit: Kit) -> None:

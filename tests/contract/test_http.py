@@ -21,6 +21,8 @@ from tests.contract.grpc_kit import IMAGE_BYTES
 from tests.contract.http_kit import Kit, real
 from tests.fixtures import CLASSES, jpeg, png_header_bomb, tiny_store
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 PHOTO = jpeg(160, 120)
 JPEG_TYPE = {"Content-Type": "image/jpeg"}
 ENOUGH = "budget_ms=60000"
@@ -33,11 +35,25 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_store(tmp_path_factory.mktemp("store"))
 
 
-@pytest_asyncio.fixture
-async def kit(store: Path) -> AsyncIterator[Kit]:
-    """A server over the store."""
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running(store: Path) -> AsyncIterator[Kit]:
+    """A server over the store, for all tests that do not count from its start."""
     async with real(store) as serving:
         yield serving
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def fresh(store: Path) -> AsyncIterator[Kit]:
+    """A server of the test's own, which has answered nothing yet."""
+    async with real(store) as serving:
+        yield serving
+
+
+@pytest.fixture
+def kit(running: Kit) -> Kit:
+    """Nothing has been seen yet."""
+    running.seen.events.clear()
+    return running
 
 
 async def classify(kit: Kit, query: str = ENOUGH, headers: dict[str, str] | None = None) -> httpx.Response:
@@ -226,12 +242,12 @@ async def test_other_paths_fail_with_problems_too(kit: Kit, method: str, path: s
     assert (response.status_code, response.json()["kind"]) == (STATUS[kind].http, kind)
 
 
-async def test_plan_says_what_a_budget_would_buy_without_running_anything(kit: Kit) -> None:
+async def test_plan_says_what_a_budget_would_buy_without_running_anything(fresh: Kit) -> None:
     """A dry run."""
-    plan = (await kit.client.get(f"/plan?{ENOUGH}")).raise_for_status().json()
+    plan = (await fresh.client.get(f"/plan?{ENOUGH}")).raise_for_status().json()
     assert plan["decision"]["variant"] == "b1"
     assert plan["smallest_feasible_budget_ms"] < 60_000
-    assert kit.dataplane.health().statistics.submitted == 0
+    assert fresh.dataplane.health().statistics.submitted == 0
 
 
 async def test_plan_says_when_a_strict_request_would_be_refused(kit: Kit) -> None:
@@ -240,14 +256,14 @@ async def test_plan_says_when_a_strict_request_would_be_refused(kit: Kit) -> Non
     assert plan["would_be_refused"] is True
 
 
-async def test_variants_shows_the_live_table(kit: Kit) -> None:
+async def test_variants_shows_the_live_table(fresh: Kit) -> None:
     """Cheapest first, with what each costs, knows and is."""
-    await classify(kit)
-    table = (await kit.client.get("/variants")).raise_for_status().json()
+    await classify(fresh)
+    table = (await fresh.client.get("/variants")).raise_for_status().json()
     assert [(row["name"], row["answers"], row["routed"]) for row in table["variants"]] == [
         ("b0", 0, True), ("b1", 1, True),
     ]  # fmt: skip
-    one = (await kit.client.get("/variants/b1")).json()
+    one = (await fresh.client.get("/variants/b1")).json()
     assert one["accuracy"] == {"top1": 0.791, "top5": None, "dataset": "synthetic", "source": "measured"}
 
 
@@ -263,13 +279,13 @@ async def test_a_damaged_variant_is_listed_as_refused_and_the_rest_is_served(tmp
     assert [(row["name"], "damaged" in row["reason"]) for row in table["refused"]] == [("b1", True)]
 
 
-async def test_metrics_count_what_happened_and_clients_cannot_add_series(kit: Kit) -> None:
+async def test_metrics_count_what_happened_and_clients_cannot_add_series(fresh: Kit) -> None:
     """Names that a client makes up never become labels."""
-    await classify(kit)
-    before = (await kit.client.get("/metrics")).text
+    await classify(fresh)
+    before = (await fresh.client.get("/metrics")).text
     for number in range(3):
-        await classify(kit, f"variant=made-up-{number}")
-    after = (await kit.client.get("/metrics")).text
+        await classify(fresh, f"variant=made-up-{number}")
+    after = (await fresh.client.get("/metrics")).text
     assert 'effserve_requests_total{outcome="answered",protocol="http",variant="b1"} 1.0' in before
     assert 'effserve_requests_total{outcome="unknown-variant",protocol="http",variant="none"} 3.0' in after
     assert "made-up" not in after

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.fixtures import calibration_folder
+
 START_TIMEOUT_S = 240.0
 PATIENCE_S = 120.0
 """How long a client or a test waits for what should happen at once: only a test that fails waits so long."""
@@ -44,13 +46,13 @@ class Server:
 
 @contextmanager
 def serving(store: Path, folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """A ready server; killed afterwards if it still runs. `folder` takes its log and calibration."""
+    """A ready server; killed afterwards if it still runs. `folder` takes its log."""
     log_file = folder / "serve.log"
     settings = {
         "EFFSERVE_HTTP_PORT": "0",
         "EFFSERVE_GRPC_PORT": "0",
         "EFFSERVE_STORE_DIR": str(store),
-        "EFFSERVE_CALIBRATION_DIR": str(folder),
+        "EFFSERVE_CALIBRATION_DIR": str(calibration_folder()),
         "EFFSERVE_CALIBRATION_SECONDS_PER_VARIANT": "0.01",
         "EFFSERVE_DRAIN_GRACE_S": "0.5",
         "EFFSERVE_LOG_FORMAT": "json",

@@ -29,9 +29,21 @@ VOID = {"meta", "img"}
 
 @pytest.fixture(name="results")
 def _results(tmp_path: Path) -> Path:
-    path = tmp_path / "study.json"
+    return _study(tmp_path)
+
+
+def _study(folder: Path) -> Path:
+    path = folder / "study.json"
     path.write_text(json.dumps(asdict(study())))
     return path
+
+
+@pytest.fixture(name="written", scope="module")
+def _written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report without coverage: drawing one takes a second."""
+    folder = tmp_path_factory.mktemp("written")
+    report(_study(folder), folder / "out", None)
+    return folder / "out"
 
 
 class _Balanced(HTMLParser):
@@ -62,32 +74,29 @@ def test_one_page_with_everything_inside(results: Path, tmp_path: Path) -> None:
     assert all(link.startswith("data:image/png;base64,") for link in page.links)
 
 
-def test_every_picture_is_a_file_too(results: Path, tmp_path: Path) -> None:
+def test_every_picture_is_a_file_too(written: Path) -> None:
     """PNG, one for each load, one for each course, the heat map."""
-    report(results, tmp_path / "out", None)
-    pictures = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("*.png")}
+    pictures = {path.name: path.read_bytes() for path in written.glob("*.png")}
     assert set(pictures) == {"tradeoff-load-0.4.png", "tradeoff-load-0.8.png", "course-poisson.png", "heat.png"}
     assert all(content.startswith(b"\x89PNG") for content in pictures.values())
 
 
-def test_goals_are_listed_with_their_verdicts(results: Path, tmp_path: Path) -> None:
+def test_goals_are_listed_with_their_verdicts(written: Path) -> None:
     """What is written there is text, not markup."""
-    report(results, tmp_path / "out", None)
-    page = (tmp_path / "out" / "report.html").read_text()
+    page = (written / "report.html").read_text()
     assert re.search(r">G1</td>.*96\.00 %.*>yes<", page)
     assert re.search(r"&lt;more&gt;.*−1\.00 points.*>no<", page)
 
 
-def test_coverage_is_drawn_where_it_is_known(results: Path, tmp_path: Path) -> None:
+def test_coverage_is_drawn_where_it_is_known(results: Path, written: Path, tmp_path: Path) -> None:
     """Otherwise a sentence says where it comes from."""
     known = tmp_path / "coverage.json"
     known.write_text(json.dumps(COVERAGE))
     report(results, tmp_path / "with", known)
-    report(results, tmp_path / "without", None)
     assert (tmp_path / "with" / "coverage.png").is_file()
     sentence = "python -m benchmarks.coverage"
     assert sentence not in (tmp_path / "with" / "report.html").read_text()
-    assert sentence in (tmp_path / "without" / "report.html").read_text()
+    assert sentence in (written / "report.html").read_text()
 
 
 def test_another_file_ends_with_one_line(results: Path, tmp_path: Path) -> None:

@@ -73,10 +73,10 @@ def test_an_interval_is_of_means_over_blocks() -> None:
 
 
 def test_a_campaign_tunes_plays_judges_and_shows(tmp_path: Path) -> None:
-    """All contestants in one cell, on two processes."""
+    """All contestants in one cell, on two processes; two variants, since decision processes of five take seconds."""
     common = Cell("poisson", 0.4, "3x", 2)
     told: list[str] = []
-    offer = replace(OFFER, effort=Effort(40, 20, (1, 2), least=False))
+    offer = replace(OFFER, catalogue=variants.published(["b0", "b7"]), effort=Effort(40, 20, (1, 2), least=False))
     made = campaign.run(campaign.Campaign(offer, [common], 2, kept=tmp_path / "cells"), told.append)
     (result,) = made.cells
     assert told == ["[1/1] poisson, load 0.4, 3x, 2 lanes"]

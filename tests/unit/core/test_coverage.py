@@ -133,6 +133,7 @@ def test_forgetting_forgets_misses() -> None:
 # On times like a machine's.
 
 
+@pytest.mark.slow
 def test_tails_hold_for_99_in_a_hundred_runs_of_each_variant() -> None:
     """Noise that comes in spells, and 3 % of the runs for the rarest variant."""
     subject = Machinery(like_a_machine("proteus"), seed=0)
@@ -142,6 +143,7 @@ def test_tails_hold_for_99_in_a_hundred_runs_of_each_variant() -> None:
     assert all(one.bound_to_median < 1.35 for one in held)
 
 
+@pytest.mark.slow
 def test_tails_hold_at_once_when_the_machine_gets_slower_and_are_tight_at_once_when_it_recovers() -> None:
     """The first hundred runs after it is 1.6 times slower, and after it is no more, over thirty such changes."""
     slower, back = after_shifts(like_a_machine("proteus"), repeats=30, seed=0)
@@ -150,6 +152,7 @@ def test_tails_hold_at_once_when_the_machine_gets_slower_and_are_tight_at_once_w
     assert back.bound_to_median < 1.4
 
 
+@pytest.mark.slow
 def test_tails_hold_while_the_machine_stays_slower_and_after() -> None:
     """As well as before."""
     subject = Machinery(like_a_machine("proteus"), seed=0)
@@ -161,6 +164,7 @@ def test_tails_hold_while_the_machine_stays_slower_and_after() -> None:
     assert again.bound_to_median < 1.35
 
 
+@pytest.mark.slow
 def test_a_variant_noisier_than_the_others_is_covered_nearly_as_well() -> None:
     """Its ratios are half as wide again. Without a correction of its own, 96.5 % of its runs keep the shared bound."""
     subject = Machinery(like_a_machine("ramsis"), seed=0)

@@ -10,6 +10,7 @@ from service.core.values import Decision, Job, Mode
 from tests.builders import TIMES_S, job, scheduler, variant
 
 
+@pytest.mark.slow
 def test_mean_wait_is_that_of_an_m_d_1_queue() -> None:
     """One lane, one variant of 16 ms, Poisson arrivals at 60 % load: ρS/(2(1−ρ)) (Pollaczek–Khinchine)."""
     service_s, load = 0.016, 0.6

@@ -56,6 +56,7 @@ def test_with_no_slack_nothing_is_taken() -> None:
     assert solve(ROWS, 0.01, 0.1, 1)[0] == (0.0,) * 33
 
 
+@pytest.mark.slow
 def test_under_overload_the_fast_one_is_best() -> None:
     """150 a second: instead of one slow run ten fast ones."""
     assert solve(ROWS, 150.0, 0.1, 1)[100][1] == 0.7
