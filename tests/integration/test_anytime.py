@@ -106,4 +106,4 @@ def test_a_refusal_is_one_line(effserve: Effserve, photo: Path) -> None:
     """Before any answer."""
     printed, said, code = effserve("classify", photo, "--anytime", "--policy", "k1")
     assert (printed, code) == ("", 2)
-    assert said.startswith("effserve: 422 A parameter is not valid: policy: k1 gives one answer")
+    assert said.startswith("effserve: invalid-parameter: policy: k1 gives one answer")
