@@ -25,7 +25,7 @@ class Client:
     def __init__(self, url: str, *, retries: Retries | None = None) -> None:
         self._transport = connect(url)
         self._retries = retries or Retries()
-        self._retry_budget = RetryBudget()
+        self._retry_budget = RetryBudget(self._retries.tokens)
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""Questions over gRPC: one channel, which connects when it is first needed and again when it has to.
+"""Questions over gRPC: one channel, which is replaced when its connection breaks.
 
 The call's deadline is the caller's. The server would take it for the budget when none is named; a question without one
 therefore carries no deadline and is cancelled here when its time is up.
@@ -7,6 +7,7 @@ therefore carries no deadline and is cancelled here when its time is up.
 import threading
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 import grpc
@@ -19,38 +20,65 @@ from service.client.values import Answer, Plan, Variants
 from service.wire import classifier_pb2 as pb
 from service.wire import classifier_pb2_grpc
 
-OPTIONS = (
-    # A connection of its own: what other clients of the process do with theirs is their business.
-    ("grpc.use_local_subchannel_pool", 1),
-    # The pauses between attempts are this package's; the library's first one, of a second, would outlast most budgets.
-    ("grpc.initial_reconnect_backoff_ms", 20),
-    ("grpc.min_reconnect_backoff_ms", 20),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-)
+OPTIONS = (("grpc.use_local_subchannel_pool", 1),)
+"""A connection of its own: what other clients of the process do with theirs is their business."""
 LOST = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
 """Without a kind, these come from the library: no connection, or one that ended with the call."""
 PREFIX, KIND, REQUEST_ID, PUSHBACK = "effserve-", "effserve-error-kind", "x-request-id", "grpc-retry-pushback-ms"
 
 
-class GrpcTransport:
+class _Line:
+    """A channel and what can be asked over it. Whoever asks holds it; the library closes it when nobody does."""
+
+    def __init__(self, library: ModuleType, target: str, *, secure: bool) -> None:
+        self.channel: Any = (
+            library.secure_channel(target, grpc.ssl_channel_credentials(), OPTIONS)
+            if secure
+            else library.insecure_channel(target, OPTIONS)
+        )
+        self.classifier: Any = classifier_pb2_grpc.ClassifierStub(self.channel)  # type: ignore[no-untyped-call]
+        self.health: Any = health_pb2_grpc.HealthStub(self.channel)
+
+
+class _Lines:
+    """The line to one server."""
+
+    def __init__(self, library: ModuleType, target: str, *, secure: bool) -> None:
+        self._library, self._target, self._secure = library, target, secure
+        self._line = self._new()
+
+    @contextmanager
+    def _asking(self, attempt: Attempt) -> Iterator[_Line]:
+        """What gRPC raises inside becomes `ClientError`. A line without an answer is given up: the library would keep
+        its next calls waiting, or fail them unsent, until a pause of its own is over."""
+        line = self._line
+        try:
+            yield line
+        except grpc.RpcError as error:
+            failure = _failure(error, attempt)
+            if failure.kind == LocalKind.NO_ANSWER and line is self._line:
+                self._line = self._new()
+            raise failure from error
+
+    def _new(self) -> _Line:
+        return _Line(self._library, self._target, secure=self._secure)
+
+
+class GrpcTransport(_Lines):
     """One server, asked over gRPC. Safe to use from several threads."""
 
     def __init__(self, target: str, *, secure: bool) -> None:
-        credentials = grpc.ssl_channel_credentials
-        self._channel = (
-            grpc.secure_channel(target, credentials(), OPTIONS) if secure else grpc.insecure_channel(target, OPTIONS)
-        )
-        self._stub: Any = classifier_pb2_grpc.ClassifierStub(self._channel)  # type: ignore[no-untyped-call]
-        self._health = health_pb2_grpc.HealthStub(self._channel)
+        super().__init__(grpc, target, secure=secure)
 
     def classify(self, attempt: Attempt) -> Answer:
         """One image, one answer."""
-        return messages.answer(self._asked(self._stub.Classify, messages.question(attempt), attempt))
+        with self._asking(attempt) as line:
+            return messages.answer(_asked(line.classifier.Classify, messages.question(attempt), attempt))
 
     def anytime(self, attempt: Attempt) -> Iterator[Answer]:
         """One image, each answer as it comes."""
-        with _translated(attempt):
-            call = self._stub.ClassifyAnytime(messages.question(attempt), timeout=_on_the_wire_s(attempt))
+        with self._asking(attempt) as line:
+            call = line.classifier.ClassifyAnytime(messages.question(attempt), timeout=_on_the_wire_s(attempt))
             try:
                 with _cancelled_in_time(call, attempt):
                     yield from _until_final(map(messages.answer, call))
@@ -59,50 +87,40 @@ class GrpcTransport:
 
     def plan(self, attempt: Attempt) -> Plan:
         """What the question would get."""
-        return messages.plan(self._asked(self._stub.Plan, messages.plan_question(attempt), attempt))
+        with self._asking(attempt) as line:
+            return messages.plan(_asked(line.classifier.Plan, messages.plan_question(attempt), attempt))
 
     def variants(self, attempt: Attempt) -> Variants:
         """The table."""
-        return messages.variants(self._asked(self._stub.ListVariants, pb.ListVariantsRequest(), attempt))
+        with self._asking(attempt) as line:
+            return messages.variants(_asked(line.classifier.ListVariants, pb.ListVariantsRequest(), attempt))
 
     def ready(self, attempt: Attempt) -> bool:
         """Whether the server wants traffic."""
-        return messages.ready(self._asked(self._health.Check, health_pb2.HealthCheckRequest(), attempt))
+        with self._asking(attempt) as line:
+            return messages.ready(_asked(line.health.Check, health_pb2.HealthCheckRequest(), attempt))
 
     def close(self) -> None:
         """Hang up."""
-        self._channel.close()
-
-    def _asked(self, method: Any, message: Any, attempt: Attempt) -> Any:  # noqa: ANN401
-        timeout_s, metadata = _on_the_wire_s(attempt), ((REQUEST_ID, attempt.request_id),)
-        with _translated(attempt):
-            if timeout_s is not None:
-                return method(message, timeout=timeout_s, metadata=metadata)
-            call = method.future(message, metadata=metadata)
-            with _cancelled_in_time(call, attempt):
-                return call.result()
+        self._line.channel.close()
 
 
-class AsyncGrpcTransport:
+class AsyncGrpcTransport(_Lines):
     """The same for asyncio. Make it on the running loop that it shall use."""
 
     def __init__(self, target: str, *, secure: bool) -> None:
-        credentials, aio = grpc.ssl_channel_credentials, grpc.aio
-        self._channel = (
-            aio.secure_channel(target, credentials(), OPTIONS) if secure else aio.insecure_channel(target, OPTIONS)
-        )
-        self._stub: Any = classifier_pb2_grpc.ClassifierStub(self._channel)  # type: ignore[no-untyped-call]
-        self._health: Any = health_pb2_grpc.HealthStub(self._channel)
+        super().__init__(grpc.aio, target, secure=secure)
 
     async def classify(self, attempt: Attempt) -> Answer:
         """One image, one answer."""
-        return messages.answer(await self._asked(self._stub.Classify, messages.question(attempt), attempt))
+        with self._asking(attempt) as line:
+            return messages.answer(await _awaited(line.classifier.Classify, messages.question(attempt), attempt))
 
     async def anytime(self, attempt: Attempt) -> AsyncGenerator[Answer, None]:
         """One image, each answer as it comes."""
         final = False
-        with _translated(attempt):
-            call = self._stub.ClassifyAnytime(messages.question(attempt), timeout=_on_the_wire_s(attempt))
+        with self._asking(attempt) as line:
+            call = line.classifier.ClassifyAnytime(messages.question(attempt), timeout=_on_the_wire_s(attempt))
             try:
                 async for message in call:
                     final = message.final
@@ -113,23 +131,39 @@ class AsyncGrpcTransport:
 
     async def plan(self, attempt: Attempt) -> Plan:
         """What the question would get."""
-        return messages.plan(await self._asked(self._stub.Plan, messages.plan_question(attempt), attempt))
+        with self._asking(attempt) as line:
+            return messages.plan(await _awaited(line.classifier.Plan, messages.plan_question(attempt), attempt))
 
     async def variants(self, attempt: Attempt) -> Variants:
         """The table."""
-        return messages.variants(await self._asked(self._stub.ListVariants, pb.ListVariantsRequest(), attempt))
+        with self._asking(attempt) as line:
+            return messages.variants(await _awaited(line.classifier.ListVariants, pb.ListVariantsRequest(), attempt))
 
     async def ready(self, attempt: Attempt) -> bool:
         """Whether the server wants traffic."""
-        return messages.ready(await self._asked(self._health.Check, health_pb2.HealthCheckRequest(), attempt))
+        with self._asking(attempt) as line:
+            return messages.ready(await _awaited(line.health.Check, health_pb2.HealthCheckRequest(), attempt))
 
     async def close(self) -> None:
         """Hang up."""
-        await self._channel.close()
+        await self._line.channel.close()
 
-    async def _asked(self, method: Any, message: Any, attempt: Attempt) -> Any:  # noqa: ANN401
-        with _translated(attempt):
-            return await method(message, timeout=_on_the_wire_s(attempt), metadata=((REQUEST_ID, attempt.request_id),))
+
+def _asked(method: Any, message: Any, attempt: Attempt) -> Any:  # noqa: ANN401
+    timeout_s, metadata = _on_the_wire_s(attempt), _metadata(attempt)
+    if timeout_s is not None:
+        return method(message, timeout=timeout_s, metadata=metadata)
+    call = method.future(message, metadata=metadata)
+    with _cancelled_in_time(call, attempt):
+        return call.result()
+
+
+async def _awaited(method: Any, message: Any, attempt: Attempt) -> Any:  # noqa: ANN401
+    return await method(message, timeout=_on_the_wire_s(attempt), metadata=_metadata(attempt))
+
+
+def _metadata(attempt: Attempt) -> tuple[tuple[str, str], ...]:
+    return ((REQUEST_ID, attempt.request_id),)
 
 
 def _on_the_wire_s(attempt: Attempt) -> float | None:
@@ -172,15 +206,6 @@ def _until_final(answers: Iterable[Answer]) -> Iterator[Answer]:
 def _end(final: bool) -> None:
     if not final:
         raise ClientError(LocalKind.NO_ANSWER, "the server ended the call before its last answer")
-
-
-@contextmanager
-def _translated(attempt: Attempt) -> Iterator[None]:
-    """What gRPC raises, as what this package raises."""
-    try:
-        yield
-    except grpc.RpcError as error:
-        raise _failure(error, attempt) from error
 
 
 def _failure(error: Any, attempt: Attempt) -> ClientError:  # noqa: ANN401

@@ -23,6 +23,8 @@ class Retries:
     pause_s: float = 0.05
     """Limit of the first pause; each further one is twice as long."""
     longest_pause_s: float = 1.0
+    tokens: float = 10.0
+    """Of the retry budget that all calls of a client share."""
 
     def after(self, error: ClientError, *, attempt: int, left_s: float, chance: float) -> float | None:
         """Seconds until the next attempt; None when there is none.
@@ -44,19 +46,18 @@ NEVER = Retries(attempts=1)
 class RetryBudget:
     """Failures take a token, successes give a tenth back; below half there are no retries."""
 
-    TOKENS = 10.0
     PER_SUCCESS = 0.1
 
-    def __init__(self) -> None:
-        self._tokens = self.TOKENS
+    def __init__(self, tokens: float) -> None:
+        self._most = self._tokens = tokens
 
     def __repr__(self) -> str:
-        return f"<RetryBudget {self._tokens:g} of {self.TOKENS:g}>"
+        return f"<RetryBudget {self._tokens:g} of {self._most:g}>"
 
     @property
     def allows(self) -> bool:
         """Whether a failure may be followed by another attempt."""
-        return self._tokens > self.TOKENS / 2
+        return self._tokens > self._most / 2
 
     def failed(self) -> None:
         """An attempt ended in a failure of the moment."""
@@ -64,4 +65,4 @@ class RetryBudget:
 
     def succeeded(self) -> None:
         """An attempt was answered."""
-        self._tokens = min(self._tokens + self.PER_SUCCESS, self.TOKENS)
+        self._tokens = min(self._tokens + self.PER_SUCCESS, self._most)

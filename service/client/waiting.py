@@ -27,7 +27,7 @@ class AsyncClient:
     def __init__(self, url: str, *, retries: Retries | None = None) -> None:
         self._transport = connect_async(url)
         self._retries = retries or Retries()
-        self._retry_budget = RetryBudget()
+        self._retry_budget = RetryBudget(self._retries.tokens)
 
     async def __aenter__(self) -> Self:
         return self
