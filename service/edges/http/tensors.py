@@ -7,7 +7,6 @@ body is one encoded image and nothing else.
 import base64
 import binascii
 import json
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,6 @@ from service.edges.oip.messages import InferRequest, InferResponse, InputTensor,
 from service.edges.oip.tensors import INPUT, binary, malformed
 
 JSON_LENGTH_HEADER = "Inference-Header-Content-Length"
-GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 MOST_AXES = 8
 
 _Parameters = dict[str, StrictBool | StrictInt | StrictFloat | StrictStr]
@@ -60,25 +58,6 @@ class Received:
     def wants_binary(self, output: str) -> bool:
         """How to send this one."""
         return output in self.binary or (self.binary_by_default and output not in self.text)
-
-
-def inflated(body: bytes, encoding: str, limit_bytes: int, beyond: EffserveError) -> bytes:
-    """The body without its content encoding. Raises `EffserveError`; `beyond` when it would be larger."""
-    if encoding in ("", "identity"):
-        return body
-    if encoding not in ("gzip", "deflate"):
-        detail = f"content encoding {encoding[:40]!r} is not supported; there are gzip and deflate"
-        raise EffserveError(ErrorKind.UNSUPPORTED_MEDIA_TYPE, detail)
-    stream = zlib.decompressobj(GZIP_OR_ZLIB)
-    try:
-        whole = stream.decompress(body, limit_bytes + 1)
-    except zlib.error as error:
-        raise malformed(f"the body is not {encoding}: {error}") from None
-    if len(whole) > limit_bytes:
-        raise beyond
-    if not stream.eof or stream.unused_data:
-        raise malformed(f"the body is not {encoding}, or is cut short")
-    return whole
 
 
 def parsed(body: bytes, json_length: str | None, model: str, version: str) -> Received:

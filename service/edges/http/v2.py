@@ -184,12 +184,7 @@ class OpenInferenceRoutes:
         detail = f"the request has more than {limit_bytes} bytes"
         beyond = EffserveError(ErrorKind.REQUEST_TOO_LARGE, detail, {"limit_bytes": limit_bytes})
         timeout_s = self._upload_timeout_s
-        body = await read_body(request, upload, limit_bytes=limit_bytes, timeout_s=timeout_s, beyond=beyond)
-        encoding = request.headers.get("content-encoding", "").strip().lower()
-        whole = await aside(len(body) if encoding else 0, lambda: tensors.inflated(body, encoding, limit_bytes, beyond))
-        if whole is not body:
-            upload.grow(len(whole))
-        return whole
+        return await read_body(request, upload, limit_bytes=limit_bytes, timeout_s=timeout_s, beyond=beyond)
 
     def _response(self, document: Any, status: int = 200) -> Response:  # noqa: ANN401
         return self._finished(JSONResponse(document, status))
