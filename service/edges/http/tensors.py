@@ -37,7 +37,9 @@ class _Output(BaseModel):
     parameters: _Parameters = {}
 
 
-class _Request(BaseModel):
+class Request(BaseModel):
+    """A request in JSON."""
+
     id: str = ""
     parameters: _Parameters = {}
     inputs: list[_Input]
@@ -100,7 +102,7 @@ def rendered(response: InferResponse, received: Received) -> tuple[bytes, dict[s
 
 def _received(text: bytes, tail: memoryview, model: str, version: str) -> Received:
     try:
-        request = _Request.model_validate_json(text)
+        request = Request.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(map(str, first["loc"][:4])) or "the body"
