@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, StrictBool, StrictFloat, StrictInt, Stric
 
 from service.core.errors import EffserveError, ErrorKind
 from service.edges.oip.messages import InferRequest, InferResponse, InputTensor, OutputTensor, Parameter, WantedOutput
-from service.edges.oip.tensors import INPUT, binary, malformed
+from service.edges.oip.tensors import INPUT, ITEM_BYTES, binary, malformed
 
 JSON_LENGTH_HEADER = "Inference-Header-Content-Length"
 MOST_AXES = 8
@@ -138,6 +138,8 @@ def _tensor(given: _Input, tail: memoryview) -> tuple[InputTensor, memoryview]:
 def _from_json(given: _Input, data: list[Any]) -> bytes | list[bytes]:
     if given.datatype == "BYTES":
         return [_image(element) for element in _flat(data)]
+    if given.datatype not in ITEM_BYTES:
+        return b""  # Refused by its datatype, whatever it holds.
     try:
         values = np.asarray(data)
     except ValueError:
