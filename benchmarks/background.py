@@ -1,8 +1,9 @@
 """What upgrades on background lanes cost those in front: `python -m benchmarks.background --store STORE`.
 
 Requests for the cheapest variant come at random to one lane for each core, while the background lanes of the service
-run a large one without a pause: not at all, at idle priority as served, and at the priority of everybody, which is what
-idle priority is worth. Turns are short and alternate, so that a disturbance hits all three. Lanes, decoding and event
+run a large one without a pause: not at all, at idle priority as served, and at the priority of those in front, which is
+what idle priority is worth. A fourth kind has nothing behind and lanes that do not give way to the event loop, which is
+what `lanes.nice` is worth. Turns are short and alternate, so that a disturbance hits all. Lanes, decoding and event
 loop are the service's; measured is the foreground alone:
 
 - *run*: decoding and inference;
@@ -30,12 +31,27 @@ from service.core.values import Variant
 from service.pipeline.cpus import usable_cores
 from service.pipeline.executor import Executor
 from service.pipeline.lanes import LaneRun, ThreadLane
-from service.pipeline.priority import yield_to_all
+from service.pipeline.priority import give_way, yield_to_all
 from service.pipeline.session import SessionOptions
+from service.settings import Lanes
 from service.startup import load
 
 TICK_S = 0.005
-KINDS = ("nothing", "idle priority", "same priority")
+NICE = Lanes().nice
+Prepare = Callable[[], None]
+
+
+def _gives_way() -> None:
+    give_way(NICE)
+
+
+KINDS: dict[str, tuple[Prepare, Prepare | None]] = {
+    "nothing": (_gives_way, None),
+    "idle priority": (_gives_way, yield_to_all),
+    "same priority": (_gives_way, _gives_way),
+    "nothing, lanes not nice": (lambda: None, None),
+}
+"""What the lanes in front do first, and those behind."""
 PERCENTILES = "p50", "p95", "p99"
 
 
@@ -55,15 +71,11 @@ class Turns:
         loop, cores = asyncio.get_running_loop(), usable_cores()
         numbers = itertools.count()
 
-        def lanes(prepare: Callable[[], None]) -> list[ThreadLane]:
-            return [ThreadLane(next(numbers), execute, loop, prepare) for _ in range(cores)]
+        def lanes(prepare: Prepare | None) -> list[ThreadLane]:
+            return [] if prepare is None else [ThreadLane(next(numbers), execute, loop, prepare) for _ in range(cores)]
 
-        self._front = lanes(lambda: None)
-        self._behind: dict[str, list[ThreadLane]] = {
-            "nothing": [],
-            "idle priority": lanes(yield_to_all),
-            "same priority": lanes(lambda: None),
-        }
+        self._front = {kind: lanes(prepare) for kind, (prepare, _) in KINDS.items()}
+        self._behind = {kind: lanes(prepare) for kind, (_, prepare) in KINDS.items()}
         self._body, self._variants, self._load = body, (front, behind), load
         self._draw = random.Random(0)
         self._over = False
@@ -74,7 +86,7 @@ class Turns:
         """One turn."""
         self._over = False
         behind = [asyncio.create_task(self._upgrades(lane, kind)) for lane in self._behind[kind]]
-        front = [asyncio.create_task(self._requests(lane, self.samples[kind])) for lane in self._front]
+        front = [asyncio.create_task(self._requests(lane, self.samples[kind])) for lane in self._front[kind]]
         ticks = asyncio.create_task(self._ticks(self.samples[kind]))
         await asyncio.sleep(seconds)
         self._over = True
@@ -84,7 +96,7 @@ class Turns:
 
     def close(self) -> None:
         """End all threads."""
-        for lane in itertools.chain(self._front, *self._behind.values()):
+        for lane in itertools.chain(*self._front.values(), *self._behind.values()):
             lane.close()
 
     async def _requests(self, lane: ThreadLane, samples: Samples) -> None:
@@ -126,7 +138,7 @@ def measure(store: Path, *, front: str, behind: str, load_share: float, rounds: 
         turns = Turns(execute, body, named[front], named[behind], load=load_share)
         order = random.Random(0)
         for _ in range(rounds):
-            for kind in order.sample(KINDS, len(KINDS)):
+            for kind in order.sample(list(KINDS), len(KINDS)):
                 await turns.take(kind, turn_s)
         await asyncio.to_thread(turns.close)
         return turns

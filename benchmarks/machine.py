@@ -50,6 +50,18 @@ def describe() -> Machine:
     )
 
 
+def punctual() -> bool:
+    """From now on the calling thread gets a core whenever it has something to do, as if a client had a machine of its
+    own; False where that is not allowed. What it starts does not inherit that."""
+    if not hasattr(os, "sched_setscheduler"):
+        return False
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+    except PermissionError:
+        return False
+    return True
+
+
 def status_mb(pid: int, name: str) -> float:
     """A memory figure of a process, such as VmRSS, in megabytes (10⁶ bytes). Raises `ValueError`, `OSError`."""
     value, unit = _field(Path(f"/proc/{pid}/status"), name).split()

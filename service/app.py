@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import uvloop
 
@@ -32,7 +33,7 @@ from service.edges.questions import Defaults
 from service.pipeline.cpus import usable_cores
 from service.pipeline.executor import Executor
 from service.pipeline.lanes import Lanes, ThreadLane
-from service.pipeline.priority import can_yield, yield_to_all
+from service.pipeline.priority import can_yield, give_way, yield_to_all
 from service.pipeline.response import Logits, confidence
 from service.pipeline.session import ExecutionProvider, SessionOptions
 from service.settings import LogFormat, Settings
@@ -172,7 +173,7 @@ def compose(settings: Settings, prepared: Prepared, observer: Observer, clock: C
     )
     execute = Executor(prepared.loaded.runners, clock)
     loop = asyncio.get_running_loop()
-    threads = [ThreadLane(n, execute, loop) for n in range(prepared.lanes)]
+    threads = [ThreadLane(n, execute, loop, partial(give_way, settings.lanes.nice)) for n in range(prepared.lanes)]
     threads += [ThreadLane(prepared.lanes + n, execute, loop, yield_to_all) for n in range(behind)]
 
     def judge(variant: Variant, logits: Logits) -> float:

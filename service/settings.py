@@ -162,6 +162,14 @@ class Lanes(_Group):
         "core would idle. None, and at most: as many as lanes. There are none unless `lanes.provider` is `cpu` and "
         "`lanes.threads` 1, nor where the kernel has no such threads; the cheapest variant's answer is then the last.",
     )
+    nice: int = Field(
+        5,
+        ge=0,
+        le=19,
+        description="How much lanes give way to the threads that receive, decide and answer (Linux; nice(2)). At 0 a "
+        "decision waits up to 4 ms for a core while all lanes run. Other processes in the same container or session "
+        "gain, too.",
+    )
     provider: ExecutionProvider = Field(
         ExecutionProvider.CPU, description="ONNX Runtime execution provider; others than `cpu` need their build of it."
     )

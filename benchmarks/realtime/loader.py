@@ -19,7 +19,7 @@ import typer
 from pydantic import TypeAdapter
 
 from benchmarks.clients import Given, Reply
-from benchmarks.machine import ROOT
+from benchmarks.machine import ROOT, punctual
 from benchmarks.realtime import wires
 from benchmarks.realtime.wires import WIRES, Answer, Wire
 from benchmarks.server import Server
@@ -149,6 +149,7 @@ def main(
     """Send a schedule to a server on this machine."""
     images = [path.read_bytes() for path in sorted(bodies.iterdir())]
     asked: Given = {name: value for name, _, value in (pair.partition("=") for pair in given or [])}
+    punctual()
     load = asyncio.run(_run(protocol, port, traces.read(schedule), images, asked))
     out.write_bytes(_LOAD.dump_json(load))
 

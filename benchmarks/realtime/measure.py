@@ -42,6 +42,8 @@ class Measured:
     others: tuple[Others, ...]
     recording_cpu: float
     """Share of one core that the clients of the recordings took; loaders say it of theirs."""
+    punctual: bool = False
+    """Whether clients ran at real-time priority."""
 
 
 _MEASURED = TypeAdapter(Measured)
@@ -101,11 +103,13 @@ def measure(store: Path, bodies: Sequence[bytes], setting: Setting, folder: Fold
     """Everything; what the folder held before is removed."""
     _begin(folder, bodies)
     here = machine.describe()
+    # The clients of recordings live in this process, those of runs in one of their own.
+    punctual = machine.punctual()
     recorder = _Recorder(store, setting, folder, [])
     recorder.before()
     for run in setting.runs:
         recorder.run(run)
-    done = Measured(here, setting, tuple(recorder.others), recorder.cpu_s / setting.record_s)
+    done = Measured(here, setting, tuple(recorder.others), recorder.cpu_s / setting.record_s, punctual)
     folder.keep(done)
     return done
 

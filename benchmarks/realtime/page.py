@@ -109,6 +109,7 @@ def _setting_table(validation: Validation) -> Table:
         ("load of the cheapest variant alone", f"{setting.load:g}"),
         ("budgets (ms:weight)", setting.budgets),
         ("protocol", setting.protocol),
+        ("clients", f"{'real-time' if validation.punctual else 'usual'} priority, on the same cores"),
         ("seconds of a run", f"{setting.seconds:g}, after {setting.warm_up_s:g} of warm-up"),
         ("seconds of recording", f"{setting.record_s:g}"),
         ("seed", str(setting.seed)),

@@ -55,6 +55,8 @@ class Validation:
     """Time until a terminated run has stopped, as the server measured it at its start."""
     service: tuple[Service, ...]
     around: tuple[Around, ...]
+    punctual: bool
+    """Whether clients ran at real-time priority."""
     client_cpu: dict[str, float]
     """Share of one core that the sending process took, by recording and run."""
     comparisons: tuple[Comparison, ...]
@@ -81,6 +83,7 @@ def validate(store: Path, folder: Folder, measured: Measured) -> Validation:
         stop_ms=known.source.stop_s * 1e3,
         service=tuple(_service(name, rows, answered, setting.lanes) for name in known.ranks),
         around=_around([row for row in rows if row.busy == setting.lanes], answered),
+        punctual=measured.punctual,
         client_cpu={"recording": measured.recording_cpu}
         | {str(run): load.cpu_s / (setting.warm_up_s + setting.seconds) for run, load in loads.items()},
         comparisons=comparisons,

@@ -26,6 +26,8 @@ class Contestant:
     """Of rules for one variant: the cheapest, whatever tuning would find."""
     common: bool = False
     """Only for traffic with one common budget, which the rule then knows."""
+    labelled: bool = False
+    """Only with real answers: of an average of two nothing has been published for these variants."""
     plain: Mapping[str, float] = field(default_factory=dict)
     """Parameters that are not tuned."""
 
@@ -34,6 +36,7 @@ CONTESTANTS = (
     Contestant(K1, ours=True),
     Contestant("k1-no-termination", ours=True),
     Contestant("p2", K1, ours=True, spends=PolicyName.P2),
+    Contestant("p3", K1, ours=True, spends=PolicyName.P3, labelled=True),
     Contestant(SAFE, "static", cheapest=True),
     Contestant("static"),
     Contestant("clipper"),

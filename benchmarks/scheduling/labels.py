@@ -1,12 +1,14 @@
 """Real answers: what each variant says about each labelled image, so that an answer can be right or wrong.
 
 The images are answered once, through the path that serves; simulated requests then draw images at random. A rule knows
-of a variant what its manifest says and nothing of the image, as when it serves.
+of a variant what its manifest says and nothing of the image, as when it serves; a cascade knows how sure the first
+answer to the image was.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,9 @@ import numpy.typing as npt
 
 from service.commands.evaluate import Asked, measure
 from service.core.simulator import Outcome
-from service.evaluation.measures import Floats
+from service.core.values import Reason
+from service.evaluation import measures
+from service.evaluation.measures import Floats, Indices
 from service.evaluation.run import Sheet
 from service.simulation.run import World
 
@@ -29,52 +33,62 @@ class Labels:
     right: Mapping[str, Rights]
     """Whether its first guess is the image's class."""
     confidence: Mapping[str, Floats]
-    """The probability it gives that guess."""
+    """The probability it gives that guess, at its temperature."""
+    together: Mapping[tuple[str, str], Rights]
+    """Whether the first guess of two, their probabilities averaged, is."""
 
     @property
     def images(self) -> int:
         """How many."""
         return len(next(iter(self.right.values())))
 
-    def worth(self, world: World, seed: int) -> "Drawn":
-        """An image for each request of `world`."""
-        draw = np.random.default_rng([seed, self.images])
-        return Drawn(self.right, draw.integers(self.images, size=len(world.arrivals_s)))
+    def drawn(self, world: World, seed: int) -> tuple[World, "Drawn"]:
+        """An image for each request; and `world`, its requests as sure of their first answers as those images
+        have it. Only the order of confidences matters, so they are ranks."""
+        images = np.random.default_rng([seed, self.images]).integers(self.images, size=len(world.arrivals_s))
+        first = world.variants[0].name
+        ranks = self.confidence[first].argsort(kind="stable").argsort() / self.images
+        return replace(world, confidences=ranks[images]), Drawn(self, first, images)
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
     """What an answer is worth: 1 when it is right about the request's image."""
 
-    right: Mapping[str, Rights]
-    images: "npt.NDArray[np.int64]"
+    labels: Labels
+    first: str
+    """The variant whose answers a cascade averages with better ones."""
+    images: Indices
 
     def __call__(self, outcome: Outcome) -> float:
         """0 for none."""
         if outcome.decision is None:
             return 0.0
-        return float(self.right[outcome.decision.variant.name][self.images[outcome.job.id]])
+        name = outcome.decision.variant.name
+        averaged = outcome.decision.reason is Reason.CASCADES
+        right = self.labels.together[self.first, name] if averaged else self.labels.right[name]
+        return float(right[self.images[outcome.job.id]])
 
 
 def evaluated(store: Path, images: Path) -> Labels:
     """Answer all images with all variants of the store. Raises what `service.commands.evaluate.measure` does."""
     _, runs, report = measure(Asked(data=images, store=store))
     shared = reduce(np.intersect1d, (one.images for one in runs.sheets.values()))
-    sheets = {name: _of(one, shared) for name, one in runs.sheets.items()}
+    answers = {name: _of(one, shared) for name, one in runs.sheets.items()}
+    labels = {name: one.labels[np.searchsorted(one.images, shared)] for name, one in runs.sheets.items()}
     return Labels(
         report.dataset,
-        {name: logits.argmax(axis=1) == labels for name, (logits, labels) in sheets.items()},
-        {name: _top(logits) for name, (logits, _) in sheets.items()},
+        {name: shares.argmax(axis=1) == labels[name] for name, shares in answers.items()},
+        {name: shares.max(axis=1) for name, shares in answers.items()},
+        {
+            (first, second): (answers[first] + answers[second]).argmax(axis=1) == labels[second]
+            for first, second in permutations(answers, 2)
+        },
     )
 
 
-def _of(one: Sheet, images: "npt.NDArray[np.int64]") -> tuple[Floats, "npt.NDArray[np.int64]"]:
-    """Logits and labels of those images."""
+def _of(one: Sheet, images: Indices) -> Floats:
+    """Probabilities of those images, at the temperature that fits them."""
     rows = np.searchsorted(one.images, images)
-    return one.logits[rows].astype(np.float64), one.labels[rows]
-
-
-def _top(logits: Floats) -> Floats:
-    """The probability of the first guess."""
-    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(1 / shares.sum(axis=1))
+    logits = one.logits[rows]
+    return measures.probabilities(logits, measures.fit_temperature(logits, one.labels[rows]))

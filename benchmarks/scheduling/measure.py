@@ -84,11 +84,12 @@ def played_cell(cell: Cell, offer: Offer, labels: Labels | None = None) -> CellR
     training, worlds = offer.training(cell), offer.judged(cell)
     worths: list[Worth] = [known_accuracy for _ in worlds]
     if labels is not None:
-        worths = [labels.worth(world, seed) for world, seed in zip(worlds, offer.effort.seeds, strict=True)]
+        drawn = [labels.drawn(world, seed) for world, seed in zip(worlds, offer.effort.seeds, strict=True)]
+        worlds, worths = [world for world, _ in drawn], [worth for _, worth in drawn]
     common_s = offer.budget_s(cell)
     choices, sheets = dict[str, Choice](), dict[str, list[Sheet]]()
     for contestant in CONTESTANTS:
-        if contestant.common and common_s is None:
+        if (contestant.common and common_s is None) or (contestant.labelled and labels is None):
             continue
         wanted = space(contestant, offer.catalogue, training.variants[0].name, scale=offer.scale, common_s=common_s)
         choice = choices[contestant.name] = tuned(wanted, lambda one: _effective(one, training))

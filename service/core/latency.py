@@ -39,6 +39,8 @@ MOST_RESPOND_S = 0.02
 """A stall of the event loop is no habit: longer responses count as this long."""
 BASE_STEP = 1.01
 """A base follows its median by 1 % a run, and never leaves half to double of what calibration found."""
+OTHERS = 3
+"""Runs of other variants, among the latest, from which a base can be told from the slow-down."""
 BASE_CLIP = (0.5, 2.0)
 LEVELS_APART = 1.1
 """A variant's times alone and among others count as one when they differ by less than this factor."""
@@ -145,7 +147,7 @@ class LatencyModel:
         self._decode_factor = dict.fromkeys(self._calibration.decode, 1.0)
         self._ratios = SlidingQuantile(self._window, map(_clipped, self._calibration.ratios))
         self._calibrated_left = len(self._ratios)
-        self._slowdowns: deque[float] = deque(maxlen=SLOWDOWN_WINDOW)
+        self._slowdowns: deque[tuple[str, bool, float]] = deque(maxlen=SLOWDOWN_WINDOW)
         self._guard = Guard(self._miss_rate)
         self._own = {variant: OwnTail(self._miss_rate) for variant in self._inference}
         self._responds = SlidingQuantile(RESPOND_WINDOW)
@@ -201,8 +203,7 @@ class LatencyModel:
             self._guard.observe(missed=run.seconds > bound_s)
             self._own[run.variant].observe(ratio / self._tail, missed=run.seconds > bound_s)
             self._take_in(ratio)
-        self._slowdowns.append(slower)
-        self._track_bases(run, base_s, busy)
+        self._track(run, slower, busy)
         self._refresh()
 
     def observe_respond(self, respond_s: float) -> None:
@@ -225,23 +226,34 @@ class LatencyModel:
             return busy_s
         return busy_s + (alone_s - busy_s) * (lanes - busy) / (lanes - 1)
 
-    def _track_bases(self, run: Observation, base_s: float, busy: int | None) -> None:
-        """Of both levels where the run began between them."""
-        slower, known = run.inference_s > base_s * self._slowdown, self._calibration
-        if busy != 1 or run.variant not in self._alone:
-            self._inference[run.variant] = _tracked(
-                self._inference[run.variant], up=slower, known=known.inference_s[run.variant]
-            )
-        if run.variant in self._alone and busy is not None and busy < known.lanes:
-            self._alone[run.variant] = _tracked(self._alone[run.variant], up=slower, known=known.alone_s[run.variant])
+    def _track(self, run: Observation, slower: float, busy: int | None) -> None:
+        """Beside the slow-down that other variants show: where only one runs lately, a slow machine and a dear variant
+        look the same, and a base that followed its own slow-down would wander until a cheaper variant looked dearer.
+        A base for one lane at work is told from the one for all by runs of the same variant, too."""
+        alone = busy == 1
+        others = [
+            ratio for name, was_alone, ratio in self._slowdowns if name != run.variant or (alone and not was_alone)
+        ]
+        if len(others) >= OTHERS:
+            self._track_bases(run, busy, up=slower > median(others))
+        self._slowdowns.append((run.variant, alone, slower))
         if run.expected_decode_s > 0:
             longer = run.decode_s > run.expected_decode_s * self._slowdown
-            self._decode_factor[run.image_format] = _tracked(
-                self._decode_factor[run.image_format], up=longer, known=1.0
-            )
+            factor = self._decode_factor[run.image_format]
+            self._decode_factor[run.image_format] = _tracked(factor, up=longer, known=1.0)
+
+    def _track_bases(self, run: Observation, busy: int | None, *, up: bool) -> None:
+        """Of both levels where the run began between them."""
+        name, known = run.variant, self._calibration
+        if busy != 1 or name not in self._alone:
+            self._inference[name] = _tracked(self._inference[name], up=up, known=known.inference_s[name])
+        if name in self._alone and busy is not None and busy < known.lanes:
+            self._alone[name] = _tracked(self._alone[name], up=up, known=known.alone_s[name])
 
     def _refresh(self) -> None:
-        self._slowdown = median(self._slowdowns) if len(self._slowdowns) == SLOWDOWN_WINDOW else 1.0
+        self._slowdown = (
+            median(ratio for _, _, ratio in self._slowdowns) if len(self._slowdowns) == SLOWDOWN_WINDOW else 1.0
+        )
         mean = self._ratios.mean() if len(self._ratios) else 1.0
         self._tail = self._bound()
         self._slowdown_and_mean, self._slowdown_and_tail = self._slowdown * mean, self._slowdown * self._tail

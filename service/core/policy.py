@@ -9,7 +9,7 @@ The rule (K1), for the waiting job with the earliest deadline among those that c
 2. A variant *fits* when its tail latency is at most what is left of the budget, less the reserve for the response.
 3. It *starves nobody* when its expected time is within the job's *allowance*: what the lanes can still do until each
    later deadline, less what is due by then, with those who wait at their cheapest variant and future arrivals at the
-   present rate.
+   present rate. While somebody waits who is late already, there is none: that answer is wanted soon, too.
 4. Take the first that does both. If some fit and all would starve somebody, take the cheapest. If none fits:
    best effort takes the cheapest, strict refuses and names the smallest budget that would have done.
 5. All lanes are busy, and whoever is next would miss by waiting: *terminate* a running upgrade, the one with most left
@@ -17,8 +17,8 @@ The rule (K1), for the waiting job with the earliest deadline among those that c
    takes the cheapest next time, and is never terminated again.
 
 Step 5 is what makes step 3 right: the allowance takes lanes for preemptible, and with few lanes it is blocking, not the
-choice, that loses most. Where runs cannot be terminated, step 3 counts lanes as blocked until their run ends and allows
-no upgrades while somebody late waits; nor does it while too much of the lanes' time went into terminated runs.
+choice, that loses most. Where runs cannot be terminated, step 3 counts lanes as blocked until their run ends. It allows
+no upgrades while too much of the lanes' time went into terminated runs.
 
 An insured request (P2) gets its cheapest variant first, in its turn among all others; what becomes of the answer in
 hand, in time that is left over, stands in `upgrading`.
@@ -177,10 +177,12 @@ class BudgetPolicy:
 
     def _affordable(self, situation: Situation, job: Job, fitting: tuple[Variant, ...]) -> Variant | None:
         """Step 3: the first that starves nobody."""
+        if any(map(situation.is_late, situation.state.waiting)):
+            return None
         if situation.stop_s is not None:
             allowance_s = situation.allowance_s(job, utilisation=self.utilisation, arrival_reserve=self.arrival_reserve)
             return next((v for v in fitting if situation.expected_s(job, v) <= allowance_s), None)
-        if self._can_terminate(situation.costs) or any(map(situation.is_late, situation.state.waiting)):
+        if self._can_terminate(situation.costs):
             return None
         return next((v for v in fitting if self._blocks_nobody(situation, job, v)), None)
 

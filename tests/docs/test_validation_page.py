@@ -36,6 +36,7 @@ def made_up() -> Validation:
         stop_ms=2.2,
         service=(Service("b0", 2000, 2100, 21.0, 22.0, 22.11), Service("b4", 100, 0, 150.0, None, None)),
         around=(Around("receive", SPREAD, SPREAD), Around("dispatch", SPREAD, None)),
+        punctual=True,
         client_cpu={"recording": 0.03, "k1-poisson": 0.02, "k1-gamma4": 0.02, "b0-poisson": 0.02},
         comparisons=(COMPARISON, far, late),
         accepted=False,

@@ -11,6 +11,8 @@ from benchmarks.scheduling.cells import FULL, MIXED, Effort, Offer, chosen, few
 from benchmarks.scheduling.kept import Kept
 from benchmarks.scheduling.labels import Drawn, Labels
 from benchmarks.scheduling.measure import estimate
+from service.core.simulator import Outcome
+from service.core.values import Deadline, Decision, Job, Question, Reason, Variant
 from service.simulation import times, traces, variants
 from service.simulation.study import Cell
 from tests.unit.simulation.study import cell
@@ -98,12 +100,38 @@ def test_cells_made_with_something_else_are_forgotten(tmp_path: Path) -> None:
     assert Kept(path, "two").results() == {}
 
 
+def _labels() -> Labels:
+    """Two images; the first is the harder one."""
+    right = {"b0": np.array([True, False]), "b1": np.array([True, True])}
+    together = {("b0", "b1"): np.array([False, True]), ("b1", "b0"): np.array([False, True])}
+    return Labels("made up", right, {name: np.array([0.3, 0.9]) for name in right}, together)
+
+
 def test_an_answer_is_worth_what_its_variant_says_about_the_drawn_image() -> None:
     """The same images for all policies, drawn by the seed."""
-    right = {"b0": np.array([True, False]), "b1": np.array([True, True])}
-    labels = Labels("made up", right, {name: np.array([0.9, 0.6]) for name in right})
     world = OFFER.judged(POISSON)[0]
-    one, other = labels.worth(world, 1), labels.worth(world, 1)
-    assert isinstance(one, Drawn)
+    (_, one), (_, other) = _labels().drawn(world, 1), _labels().drawn(world, 1)
     assert np.array_equal(one.images, other.images)
     assert set(one.images.tolist()) == {0, 1}
+    b0, b1 = world.variants[:2]
+    for variant, image, worth in ((b0, 0, 1.0), (b0, 1, 0.0), (b1, 1, 1.0)):
+        assert one(_answered(one, variant, image, Reason.MOST_ACCURATE_THAT_FITS)) == worth
+
+
+def test_an_averaged_answer_is_worth_what_both_say() -> None:
+    """Which may be right where neither is, or wrong where both are."""
+    world, drawn = _labels().drawn(OFFER.judged(POISSON)[0], 1)
+    assert [drawn(_answered(drawn, world.variants[1], image, Reason.CASCADES)) for image in (0, 1)] == [0.0, 1.0]
+
+
+def test_requests_are_as_sure_of_their_first_answer_as_their_image() -> None:
+    """By rank: the surest image is surest for all its requests."""
+    world, drawn = _labels().drawn(OFFER.judged(POISSON)[0], 1)
+    assert np.array_equal(world.confidences, drawn.images / 2)
+
+
+def _answered(drawn: Drawn, variant: Variant, image: int, reason: Reason) -> Outcome:
+    """Of a request for that image."""
+    number = int(np.flatnonzero(drawn.images == image)[0])
+    decision = Decision(variant, reason, 0.0, 1.0, 0.1, 0.1, fits=True)
+    return Outcome(Job(number, Question(Deadline(0.0, 1.0)), 0.0, "JPEG"), decision, 0.5)

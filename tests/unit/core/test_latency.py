@@ -91,6 +91,15 @@ def test_a_base_never_leaves_half_to_double_of_its_calibration() -> None:
     assert subject.expected_s("b0", 0.0) >= 0.5 * 0.016 * subject.statistics().slowdown * 0.3
 
 
+def test_a_variant_that_runs_alone_keeps_its_base() -> None:
+    """Slow or dear cannot be told apart then, so it is the machine; the order of the variants stays what it was."""
+    subject, noise = _model((1.0,) * 200), random.Random(0)
+    for _ in range(3000):
+        subject.observe(_run("b0", 0.032 * noise.lognormvariate(0, 0.1)))
+    assert subject.statistics().slowdown == pytest.approx(2.0, rel=0.1)
+    assert subject.expected_s("b4", 0.0) / subject.expected_s("b0", 0.0) == pytest.approx(9.0)
+
+
 def test_respond_reserve_follows_what_was_measured() -> None:
     """After enough slow responses the reserve is as slow."""
     subject = _model()

@@ -101,6 +101,14 @@ def test_a_late_request_runs_after_one_that_can_still_make_it() -> None:
     assert action.job.id == 2
 
 
+def test_nobody_is_upgraded_while_a_late_request_waits() -> None:
+    """It is answered as soon as those are who can still make it, by their cheapest."""
+    overdue, timely = job(1, 0.01), job(2, 5.0)
+    alone, behind = (policy().decide(0.05, timely, state(*queue), COSTS) for queue in ((timely,), (overdue, timely)))
+    assert alone.variant.name != "b0"
+    assert (behind.variant.name, behind.reason) == ("b0", Reason.PROTECTS_WAITING)
+
+
 def test_a_late_request_is_answered_when_nothing_else_waits() -> None:
     """Best effort means an answer, late or not."""
     action = policy().next_action(0.05, state(job(1, 0.01)), COSTS)

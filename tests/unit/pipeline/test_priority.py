@@ -1,12 +1,13 @@
-"""Threads of idle priority: asked of the kernel, and what happens where it says no."""
+"""Threads that give way, some or all: asked of the kernel, and what happens where it says no."""
 
 import os
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from service.pipeline.priority import LOWEST, can_yield, yield_to_all
+from service.pipeline.priority import LOWEST, can_yield, give_way, yield_to_all
 
 linux = pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="this system has no idle priority")
 
@@ -23,6 +24,30 @@ def test_a_thread_takes_idle_priority_and_the_others_keep_theirs() -> None:
         pool.submit(yield_to_all).result()
         assert pool.submit(os.sched_getscheduler, 0).result() == os.SCHED_IDLE
     assert os.sched_getscheduler(0) != os.SCHED_IDLE
+
+
+@linux
+def test_a_thread_gives_way_and_the_others_do_not() -> None:
+    """Nice values are of threads, here; and never beyond the last."""
+
+    def nice(by: int) -> int:
+        give_way(by)
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    process = os.getpriority(os.PRIO_PROCESS, os.getpid())
+    for by, wanted in ((0, process), (3, min(process + 3, LOWEST)), (LOWEST, LOWEST)):
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(nice, by).result() == wanted
+    assert os.getpriority(os.PRIO_PROCESS, os.getpid()) == process
+
+
+def test_where_giving_way_is_refused_or_unknown_a_thread_works_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no reason not to start."""
+    monkeypatch.setattr(os, "setpriority", refused, raising=False)
+    give_way(5)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(os, "setpriority", lambda *_: pytest.fail("the process was made nicer"), raising=False)
+    give_way(5)
 
 
 @linux
