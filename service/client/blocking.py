@@ -1,7 +1,7 @@
 """The client for programs without an event loop."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
@@ -39,7 +39,7 @@ class Client:
         """The answer to an image, given as bytes or as the path of its file."""
         return self._ask(self._transport.classify, self._call(_bytes(image), options))
 
-    def classify_anytime(self, image: ImageFile, **options: Unpack[ClassifyOptions]) -> Iterator[Answer]:
+    def classify_anytime(self, image: ImageFile, **options: Unpack[ClassifyOptions]) -> Generator[Answer, None, None]:
         """Each answer as it comes, the last one `final`. After the first, nothing is repeated."""
         call = self._call(_bytes(image), options)
         while True:

@@ -1,11 +1,12 @@
 """Questions over HTTP, by httpx: connections are kept and reused, TLS and proxies are httpx's business.
 
 httpx has no limit for a whole exchange, only for each of its waits. Asynchronous calls are limited as a whole by their
-caller; a synchronous one ends with the first wait that takes longer than the time left, so a server that sends its
-answer byte by byte could hold it longer.
+caller; a synchronous one ends with the first wait that takes longer than the time left, or, between the events of an
+anytime question, when the time is up: a server that sends its answer byte by byte could hold it longer.
 """
 
 import json
+import time
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -42,8 +43,10 @@ class HttpTransport:
             if not _has_events(response):
                 response.read()
                 raise _failure(response)
-            events = Events(response)
+            events, until_s = Events(response), time.monotonic() + attempt.left_s
             for line in response.iter_lines():
+                if time.monotonic() > until_s:
+                    raise _over(attempt)
                 yield from events.answers(line)
             events.end()
 
@@ -169,12 +172,15 @@ def _translated(attempt: Attempt) -> Iterator[None]:
     try:
         yield
     except httpx.TimeoutException as error:
-        detail = f"no answer within the {attempt.left_s:.3g} s that were left"
-        raise ClientError(LocalKind.DEADLINE_OVER, detail) from error
+        raise _over(attempt) from error
     except httpx.TransportError as error:
         raise ClientError(LocalKind.NO_ANSWER, f"no answer from the server: {error or type(error).__name__}") from error
     except httpx.HTTPError as error:
         raise ClientError(LocalKind.NOT_EFFSERVE, f"no answer of effserve: {error}") from error
+
+
+def _over(attempt: Attempt) -> ClientError:
+    return ClientError(LocalKind.DEADLINE_OVER, f"no answer within the {attempt.left_s:.3g} s that were left")
 
 
 def _read(kind: TypeAdapter[T], response: httpx.Response) -> T:

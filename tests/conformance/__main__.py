@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping
 
 from tests.conformance.clients import ROOT, SUITES, Results, Suite, all_results
@@ -18,7 +19,7 @@ What other projects' clients, unmodified, can do with this server: a row for eac
 
 What needs no client is tested on every machine, by `make test`: that the protocol's documents have the
 [shape](../tests/contract/test_oip_shape.py) that its OpenAPI file gives them, that the messages have its
-[numbers](../tests/docs/test_wire.py), and that a client which knows nothing but
+[numbers](../tests/docs/test_oip_wire.py), and that a client which knows nothing but
 [reflection](../tests/contract/test_reflection.py) can call everything.
 """
 
@@ -38,7 +39,8 @@ def section(suite: Suite, found: Mapping[str, Results]) -> str:
         if reason is not None
     ]
     packages = ", ".join(f"`{package}`" for package in suite.packages)
-    head = f"\n## {suite.title}\n\n{suite.intro}\n\nInstalled: {packages}.\n\n"
+    intro = textwrap.fill(suite.intro, 120, break_long_words=False, break_on_hyphens=False)
+    head = f"\n## {suite.title}\n\n{intro}\n\nInstalled: {packages}.\n\n"
     return head + "".join(rows) + "".join(["\n", *failed] if failed else [])
 
 

@@ -141,15 +141,67 @@ def _over_http(steps: list[Step]) -> Iterator[Scripted]:
         def log_message(self, format: str, *args: object) -> None:
             """Quiet."""
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with _listening(Handler) as url:
+        try:
+            yield Scripted(url, seen)
+        finally:
+            ended.set()
+
+
+@contextmanager
+def endless(form: str) -> Iterator[str]:
+    """The address of a server that has a better answer every few milliseconds, and never a last one."""
+    ended = threading.Event()
+    event = f"event: answer\ndata: {json.dumps(asdict(ANSWER) | {'final': False})}\n\n".encode()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.end_headers()
+            with contextlib.suppress(ConnectionError):
+                while not ended.wait(0.01):
+                    self.wfile.write(event)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Quiet."""
+
+    class Servicer(classifier_pb2_grpc.ClassifierServicer):
+        def ClassifyAnytime(self, request: pb.ClassifyRequest, context: Any) -> Iterator[pb.ClassifyResponse]:  # noqa: ANN401
+            while not ended.wait(0.01) and context.is_active():
+                yield _message()
+
+    try:
+        with _listening(Handler) if form.startswith("http") else _serving(Servicer()) as url:
+            yield url
+            ended.set()
+    finally:
+        ended.set()
+
+
+@contextmanager
+def _listening(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            yield Scripted(f"http://127.0.0.1:{server.server_port}", seen)
+            yield f"http://127.0.0.1:{server.server_port}"
         finally:
-            ended.set()
             server.shutdown()
             thread.join()
+
+
+@contextmanager
+def _serving(servicer: classifier_pb2_grpc.ClassifierServicer) -> Iterator[str]:
+    server = grpc.server(futures.ThreadPoolExecutor(4))
+    classifier_pb2_grpc.add_ClassifierServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"grpc://127.0.0.1:{port}"
+    finally:
+        server.stop(None).wait(PATIENCE_S)
 
 
 def _problem(refusal: Refusal) -> dict[str, Any]:
@@ -176,15 +228,11 @@ def _over_grpc(steps: list[Step]) -> Iterator[Scripted]:
                 context.abort(step.code, step.detail)
             return _message()
 
-    server = grpc.server(futures.ThreadPoolExecutor(4))
-    classifier_pb2_grpc.add_ClassifierServicer_to_server(Servicer(), server)  # type: ignore[no-untyped-call]
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        yield Scripted(f"grpc://127.0.0.1:{port}", seen)
-    finally:
-        ended.set()
-        server.stop(None).wait(PATIENCE_S)
+    with _serving(Servicer()) as url:
+        try:
+            yield Scripted(url, seen)
+        finally:
+            ended.set()
 
 
 def _trailers(refusal: Refusal) -> tuple[tuple[str, str], ...]:

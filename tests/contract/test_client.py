@@ -193,7 +193,7 @@ def test_who_leaves_half_way_leaves_nothing_behind(server: Server, form: str) ->
     with Client(url) as client:
         answers = client.classify_anytime(PHOTO, budget_ms=ENOUGH_MS)
         assert next(answers).variant == "b0"
-        answers.close()  # type: ignore[attr-defined]
+        answers.close()
         assert client.classify(PHOTO, budget_ms=ENOUGH_MS).variant == "b1"
 
     async def ask() -> str:

@@ -6,9 +6,20 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
-from service.client import NEVER, ErrorKind, LocalKind
+from service.client import NEVER, ClientError, ErrorKind, LocalKind
 from service.edges.status import STATUS
-from tests.contract.client_kit import ANSWER, FORMS, HANG, Refusal, all_asked, asked, failure, scripted, unreliable
+from tests.contract.client_kit import (
+    ANSWER,
+    FORMS,
+    HANG,
+    Refusal,
+    all_asked,
+    asked,
+    endless,
+    failure,
+    scripted,
+    unreliable,
+)
 from tests.fixtures import jpeg, tiny_store
 from tests.integration.process import Server, serving
 
@@ -115,6 +126,13 @@ def test_a_connection_that_is_silent_ends_with_the_deadline(form: str, server: S
     with unreliable(port_of(server, form), ["hang"]) as (port, _):
         error = failure(form, address(form, port), budget_ms=50.0, deadline_s=0.2)
     assert error.kind == LocalKind.DEADLINE_OVER
+
+
+def test_the_deadline_holds_between_answers(form: str) -> None:
+    """A server that goes on and on is left, with the answers that it gave."""
+    with endless(form) as url, pytest.raises(ClientError) as caught:
+        all_asked(form, url, budget_ms=50.0, deadline_s=0.5)
+    assert caught.value.kind == LocalKind.DEADLINE_OVER
 
 
 def test_a_server_is_not_asked_for_more_time_than_the_caller_has(form: str) -> None:
