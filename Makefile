@@ -19,6 +19,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 TORCH := .venv-torch
 CLIENTS := .venv-conformance
+SUITES := triton kserve perf schema
 SOURCES := service model_store tests proto docs benchmarks
 EMPTY :=
 BUILT := $(STORE)/.built-$(subst $(EMPTY) $(EMPTY),_,$(strip $(notdir $(WEIGHTS)) $(VARIANTS)))
@@ -74,12 +75,14 @@ docs: $(VENV)/dev.stamp ## regenerate the pages that are made from the code
 	$(BIN)/python docs/generate.py
 
 .PHONY: conformance
-conformance: $(VENV)/dev.stamp $(CLIENTS)/stamp ## other projects' clients, unmodified, against this server (installs them)
+conformance: $(VENV)/dev.stamp $(SUITES:%=$(CLIENTS)-%/stamp) ## other projects' clients, unmodified, against this server (installs them)
 	$(BIN)/python -m tests.conformance
+	$(BIN)/python -m pytest tests/docs/test_clients_page.py
 
-$(CLIENTS)/stamp: requirements/conformance.txt
-	@$(PYTHON) -m venv $(CLIENTS)
-	$(CLIENTS)/bin/pip install --disable-pip-version-check --quiet -r requirements/conformance.txt
+$(CLIENTS)-%/stamp: requirements/conformance-%.txt
+	@$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --disable-pip-version-check --quiet $(if $(filter perf,$*),--no-deps) -r $<
+	$(if $(filter perf,$*),@sh tests/conformance/libb64.sh $(@D))
 	@touch $@
 
 .PHONY: torch
@@ -135,7 +138,7 @@ LOCK := --quiet --universal --generate-hashes --python-version 3.11 --no-annotat
 
 .PHONY: clean
 clean: ## remove everything that was made
-	rm -rf $(VENV) $(TORCH) $(CLIENTS) .venv-lock .store $(UNTRAINED) .*_cache .coverage .hypothesis
+	rm -rf $(VENV) $(TORCH) $(CLIENTS)-* .venv-lock .store $(UNTRAINED) .*_cache .coverage .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "effserve needs CPython >= 3.11, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12")'

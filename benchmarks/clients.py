@@ -90,32 +90,35 @@ class HttpClient:
     def classify(self, image: bytes, given: Given) -> Reply:
         """See `Client.classify`."""
         started_s = time.perf_counter()
-        body = self._exchange("POST", f"/classify?{urlencode(given)}", image)
+        _, body = self.exchange("POST", f"/classify?{urlencode(given)}", image)
         client_ms = (time.perf_counter() - started_s) * 1e3
         return http_reply(body, client_ms)
 
     def smallest_feasible_ms(self, budget_ms: float) -> float:
         """What `GET /plan` says would do now."""
-        plan = json.loads(self._exchange("GET", f"/plan?{urlencode({'budget_ms': budget_ms})}"))
+        plan = json.loads(self.exchange("GET", f"/plan?{urlencode({'budget_ms': budget_ms})}")[1])
         return float(plan["smallest_feasible_budget_ms"])
 
     def close(self) -> None:
         """See `Client.close`."""
         self._socket.close()
 
-    def _exchange(self, method: str, path: str, body: bytes = b"") -> bytes:
-        head = f"{method} {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}"
+    def exchange(
+        self, method: str, path: str, body: bytes = b"", header: str = "Content-Type: image/jpeg"
+    ) -> tuple[bytes, bytes]:
+        """Head and body of the answer. Raises `RuntimeError` when it is no good one."""
+        head = f"{method} {path} HTTP/1.1\r\nHost: {HOST}\r\n{header}\r\nContent-Length: {len(body)}"
         self._socket.sendall(head.encode() + b"\r\n\r\n" + body)
         received = self._receive()
         while b"\r\n\r\n" not in received:
             received += self._receive()
         answer_head, _, answer = received.partition(b"\r\n\r\n")
-        length = _length(answer_head)
+        length = number(answer_head, b"content-length")
         while len(answer) < length:
             answer += self._receive()
         if not answer_head.startswith(b"HTTP/1.1 200 "):
             raise RuntimeError(answer.decode())
-        return answer
+        return answer_head, answer
 
     def _receive(self) -> bytes:
         received = self._socket.recv(65536)
@@ -124,12 +127,13 @@ class HttpClient:
         return received
 
 
-def _length(head: bytes) -> int:
+def number(head: bytes, header: bytes) -> int:
+    """Of a header, named in lower case. Raises `RuntimeError` when it is not there."""
     for line in head.split(b"\r\n"):
         name, _, value = line.partition(b":")
-        if name.lower() == b"content-length":
+        if name.lower() == header:
             return int(value)
-    raise RuntimeError("an answer without a length")
+    raise RuntimeError(f"an answer without {header.decode()}")
 
 
 class GrpcClient:

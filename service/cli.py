@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from service import __version__
+from service.client.asking import ClassifyOptions
 from service.commands import client
 from service.commands.console import CommandError, err, fail, starting
 
@@ -26,7 +27,12 @@ app = typer.Typer(
 )
 
 DEFAULT_URL = "http://localhost:8000"
-Url = Annotated[str, typer.Option(help="Where the server listens.", envvar="EFFSERVE_URL")]
+Url = Annotated[
+    str,
+    typer.Option(
+        help="Where the server listens: http://… or grpc://…, with TLS https or grpcs.", envvar="EFFSERVE_URL"
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 Store = Annotated[Path | None, typer.Option(help="Model store folder. Default: see `docs/settings.md`.")]
 Budget = Annotated[float | None, typer.Option("--budget-ms", help="Latency budget in milliseconds.", min=0)]
@@ -395,8 +401,8 @@ def classify(
     as_json: AsJson = False,
 ) -> None:
     """Send images to a running server and show what it sees."""
-    params = _asked(budget_ms, variant, min_accuracy, mode, policy) | {"top_k": top_k}
-    client.classify(files, url=url, params=params, as_json=as_json, anytime=anytime)
+    asked = _asked(budget_ms, variant, min_accuracy, mode, policy, top_k)
+    client.classify(files, url=url, asked=asked, as_json=as_json, anytime=anytime)
 
 
 @app.command()
@@ -410,7 +416,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show what a budget would buy now, without sending an image."""
-    client.plan(url=url, params=_asked(budget_ms, variant, min_accuracy, mode, policy), as_json=as_json)
+    client.plan(url=url, asked=_asked(budget_ms, variant, min_accuracy, mode, policy), as_json=as_json)
 
 
 def _version(wanted: bool) -> None:
@@ -427,17 +433,21 @@ def _root(
 
 
 def _asked(
-    budget_ms: float | None, variant: str | None, min_accuracy: float | None, mode: str | None, policy: str | None
-) -> dict[str, Any]:
-    """Query parameters, without those that were not given."""
-    asked = {
+    budget_ms: float | None,
+    variant: str | None,
+    min_accuracy: float | None,
+    mode: str | None,
+    policy: str | None,
+    top_k: int | None = None,
+) -> ClassifyOptions:
+    return {
         "budget_ms": budget_ms,
         "variant": variant,
         "min_accuracy": min_accuracy,
         "mode": mode,
         "policy": policy,
+        "top_k": top_k,
     }
-    return {name: value for name, value in asked.items() if value is not None}
 
 
 def _given(groups: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -1,23 +1,39 @@
-"""Clients of Triton work with this server as they are. `make conformance` installs them; without them, this skips."""
+"""Other projects' clients work with this server as they are. `make conformance` installs them; else, this skips."""
+
+import functools
 
 import pytest
 
 from tests.conformance import clients
+from tests.conformance.clients import SUITES, Suite
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not clients.PYTHON.exists(), reason="no tritonclient here; `make conformance` installs it"),
-]
-
-
-@pytest.fixture(scope="module")
-def found() -> dict[str, clients.Results]:
-    """One run of all clients."""
-    return clients.all_results()
+pytestmark = pytest.mark.slow
+LEAST_CHECKS = 5
 
 
-@pytest.mark.parametrize("client", clients.CLIENTS)
-def test_every_check_of_a_client_passes(found: dict[str, clients.Results], client: str) -> None:
-    """Health, descriptions, inference in every coding, budgets, errors, streams."""
-    assert len(found[client]) >= 14
-    assert {check: reason for check, reason in found[client].items() if reason is not None} == {}
+@functools.cache
+def found(suite: Suite) -> dict[str, clients.Results]:
+    """One run of all its clients."""
+    return clients.all_results(suite)
+
+
+@pytest.mark.parametrize(
+    ("suite", "client"),
+    [
+        pytest.param(
+            suite,
+            client,
+            id=f"{suite.name}-{client}",
+            marks=pytest.mark.skipif(
+                not suite.installed, reason=f"no {suite.title} here; `make conformance` installs what it can"
+            ),
+        )
+        for suite in SUITES
+        for client in suite.clients
+    ],
+)
+def test_every_check_of_a_client_passes(suite: Suite, client: str) -> None:
+    """Health, descriptions, inference in every coding, budgets, errors, streams: whatever it has calls for."""
+    results = found(suite)[client]
+    assert len(results) >= LEAST_CHECKS
+    assert {check: reason for check, reason in results.items() if reason is not None} == {}

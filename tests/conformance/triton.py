@@ -350,4 +350,4 @@ async def run(name: str, http: str, grpc: str, image: bytes) -> dict[str, str | 
 if __name__ == "__main__":
     _, wanted, over_http, over_grpc, photo = sys.argv
     found = asyncio.run(run(wanted, over_http, over_grpc, Path(photo).read_bytes()))
-    sys.stdout.write(json.dumps(found) + "\n")
+    sys.stdout.write("\n" + json.dumps(found) + "\n")

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gzip
 import json
 import socket
 from collections.abc import AsyncIterator
@@ -24,6 +25,7 @@ from tests.fixtures import CLASSES, jpeg, png_header_bomb, tiny_store
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PHOTO = jpeg(160, 120)
+GZIPPED = gzip.compress(PHOTO)
 JPEG_TYPE = {"Content-Type": "image/jpeg"}
 ENOUGH = "budget_ms=60000"
 """For every variant of the store, however busy the machine is."""
@@ -165,7 +167,13 @@ FAILURES = {
     "curl's own type": (
         "", PHOTO, {"Content-Type": "application/x-www-form-urlencoded"}, ErrorKind.UNSUPPORTED_MEDIA_TYPE,
     ),
-    "gzip": ("", PHOTO, JPEG_TYPE | {"Content-Encoding": "gzip"}, ErrorKind.UNSUPPORTED_MEDIA_TYPE),
+    "no gzip": ("", PHOTO, JPEG_TYPE | {"Content-Encoding": "gzip"}, ErrorKind.MALFORMED_REQUEST),
+    "brotli": ("", PHOTO, JPEG_TYPE | {"Content-Encoding": "br"}, ErrorKind.UNSUPPORTED_MEDIA_TYPE),
+    "cut gzip": ("", GZIPPED[:-9], JPEG_TYPE | {"Content-Encoding": "gzip"}, ErrorKind.MALFORMED_REQUEST),
+    "more than gzip": ("", GZIPPED + b"x", JPEG_TYPE | {"Content-Encoding": "gzip"}, ErrorKind.MALFORMED_REQUEST),
+    "gzip bomb": (
+        "", gzip.compress(bytes(50 * IMAGE_BYTES)), JPEG_TYPE | {"Content-Encoding": "gzip"}, ErrorKind.IMAGE_TOO_LARGE,
+    ),
     "no json": ("", b"{", {"Content-Type": "application/json"}, ErrorKind.MALFORMED_REQUEST),
     "json without image": ("", b"{}", {"Content-Type": "application/json"}, ErrorKind.MALFORMED_REQUEST),
     "json with more": ("", b'{"image": "", "x": 1}', {"Content-Type": "application/json"}, ErrorKind.MALFORMED_REQUEST),

@@ -1,6 +1,10 @@
 """One image, one set of logits: whatever protocol and coding it comes by, alone or in a batch."""
 
+import asyncio
+import base64
+import gzip
 import itertools
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ from PIL import Image
 from model_store import manifest as manifests
 from service.pipeline.image import decode
 from service.pipeline.session import Session, SessionOptions
+from service.wire import classifier_pb2, classifier_pb2_grpc
 from tests.contract.oip_kit import (
     ENOUGH,
     LENGTH,
@@ -86,13 +91,82 @@ async def raw_contents(kit: Kit, images: list[bytes]) -> Scores:
     return raw_scores(await kit.stub.ModelInfer(message(shape=[len(images), 1], raw=lengths(images))))
 
 
+async def native(kit: Kit, images: list[bytes], ask: Callable[[bytes, str], Awaitable[list[float]]]) -> Scores:
+    """One question an image, all at once. Logits are what the observer was told: these protocols do not send them."""
+    names = [uuid.uuid4().hex for _ in images]
+    probabilities = await asyncio.gather(*(ask(image, name) for image, name in zip(images, names, strict=True)))
+    logits = {event.answer.request_id: event.answer.logits for event in kit.seen.answered}
+    return {
+        "logits": b"".join(logits[name] for name in names),
+        "probabilities": np.array(probabilities, np.float32).tobytes(),
+    }
+
+
+async def uploaded(kit: Kit, images: list[bytes], envelope: Callable[[bytes], dict[str, Any]]) -> Scores:
+    """To `/classify`."""
+
+    async def ask(image: bytes, name: str) -> list[float]:
+        request = {"headers": {}, **envelope(image)}
+        request["headers"]["X-Request-Id"] = name
+        response = await kit.http.post(f"/classify?budget_ms=60000&top_k={CLASSES}", **request)
+        found = {one["index"]: one["probability"] for one in response.raise_for_status().json()["predictions"]}
+        return [found[index] for index in range(CLASSES)]
+
+    return await native(kit, images, ask)
+
+
+async def raw_body(kit: Kit, images: list[bytes]) -> Scores:
+    """The file and nothing else."""
+    return await uploaded(kit, images, lambda image: {"content": image, "headers": {"Content-Type": "image/jpeg"}})
+
+
+async def compressed_body(kit: Kit, images: list[bytes]) -> Scores:
+    """The same, in gzip."""
+    headers = {"Content-Type": "image/jpeg", "Content-Encoding": "gzip"}
+    return await uploaded(kit, images, lambda image: {"content": gzip.compress(image), "headers": dict(headers)})
+
+
+async def multipart(kit: Kit, images: list[bytes]) -> Scores:
+    """As a browser sends it."""
+    return await uploaded(kit, images, lambda image: {"files": {"image": ("a.jpg", image, "image/jpeg")}})
+
+
+async def base64_in_json(kit: Kit, images: list[bytes]) -> Scores:
+    """As a program without bytes sends it."""
+    return await uploaded(kit, images, lambda image: {"json": {"image": base64.b64encode(image).decode()}})
+
+
+async def own_message(kit: Kit, images: list[bytes]) -> Scores:
+    """`effserve.v1`."""
+
+    async def ask(image: bytes, name: str) -> list[float]:
+        stub: Any = classifier_pb2_grpc.ClassifierStub(kit.channel)  # type: ignore[no-untyped-call]
+        asked = classifier_pb2.ClassifyRequest(image=image, budget_ms=60_000, top_k=CLASSES, request_id=name)
+        found = {one.index: one.probability for one in (await stub.Classify(asked)).predictions}
+        return [found[index] for index in range(CLASSES)]
+
+    return await native(kit, images, ask)
+
+
+async def whole_body(kit: Kit, images: list[bytes]) -> Scores:
+    """The protocol's path with no JSON at all: a header length of 0 says so. One image a request."""
+    headers = {LENGTH: "0", "X-Latency-Budget-Ms": "60000"}
+    posts = (kit.http.post("/v2/models/efficientnet/infer", content=image, headers=headers) for image in images)
+    found = [scores(response) for response in await asyncio.gather(*posts)]
+    return {name: b"".join(one[name] for one in found) for name in ("logits", "probabilities")}
+
+
 Way = Callable[[Kit, list[bytes]], Awaitable[Scores]]
-WAYS: list[Way] = [in_json, binary_out, binary_in, contents, raw_contents]
+WAYS: list[Way] = [
+    raw_body, compressed_body, multipart, base64_in_json, own_message, whole_body, in_json, binary_out, binary_in,
+    contents, raw_contents,
+]  # fmt: skip
+"""All of them. Those of the Open Inference Protocol take a batch in one request, the others several requests."""
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_logits_are_those_of_the_graph(kit: Kit, store: Path, way: Way) -> None:
-    """To the bit, alone and in a batch."""
+    """To the bit, alone and with others: over HTTP, gRPC and the Open Inference Protocol on both, in every coding."""
     assert (await way(kit, [PHOTO]))["logits"] == of_the_graph(store, PHOTO)
     batch = await way(kit, [OTHER, PHOTO, OTHER])
     assert batch["logits"] == of_the_graph(store, OTHER) + of_the_graph(store, PHOTO) + of_the_graph(store, OTHER)
@@ -106,24 +180,6 @@ async def test_probabilities_are_the_same_too(
 ) -> None:
     """They are made in one place."""
     assert await one(kit, [PHOTO, OTHER]) == await other(kit, [PHOTO, OTHER])
-
-
-async def test_classify_says_the_same(kit: Kit) -> None:
-    """Raw, as a form and in JSON, its probabilities are those of the tensor, in single precision."""
-    probabilities = np.frombuffer((await in_json(kit, [PHOTO]))["probabilities"], np.float32)
-    query = f"/classify?budget_ms=60000&top_k={CLASSES}"
-    raw = await kit.http.post(query, content=PHOTO, headers={"Content-Type": "image/jpeg"})
-    form = await kit.http.post(query, files={"image": ("a.jpg", PHOTO, "image/jpeg")})
-    for response in (raw, form):
-        found = {one["index"]: one["probability"] for one in response.raise_for_status().json()["predictions"]}
-        assert np.array([found[index] for index in range(CLASSES)], np.float32).tobytes() == probabilities.tobytes()
-
-
-async def test_a_body_that_is_an_image_is_one(kit: Kit, store: Path) -> None:
-    """A header length of 0 says that there is no JSON."""
-    headers = {LENGTH: "0", "X-Latency-Budget-Ms": "60000"}
-    response = await kit.http.post("/v2/models/efficientnet/infer", content=PHOTO, headers=headers)
-    assert scores(response)["logits"] == of_the_graph(store, PHOTO)
 
 
 @pytest.mark.parametrize("datatype", ["UINT8", "FP32"])

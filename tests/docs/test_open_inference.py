@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.clients import PYTHON
+from tests.conformance.clients import SUITES
 from tests.fixtures import jpeg, tiny_store
 from tests.integration.process import PATIENCE_S, Server, serving
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "open-inference.md").read_text(encoding="utf-8")
 SHELL = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
+TRITON = next(suite for suite in SUITES if suite.name == "triton")
 (PROGRAM,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
@@ -47,11 +48,16 @@ def test_a_command_of_the_page_is_answered(server: Server, folder: Path, line: s
     assert (done.returncode, done.stderr, done.stdout[:1] in ("{", "[")) == (0, "", True), done.stdout
 
 
-@pytest.mark.skipif(not PYTHON.exists(), reason="no tritonclient here; `make conformance` installs it")
+@pytest.mark.skipif(not TRITON.installed, reason="no tritonclient here; `make conformance` installs it")
 def test_the_program_of_the_page_runs(server: Server, folder: Path) -> None:
     """Its last line is the variant."""
     program = there(PROGRAM, server)
     done = subprocess.run(
-        [PYTHON, "-I", "-c", program], cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S, check=True
+        [TRITON.folder / TRITON.tool, "-I", "-c", program],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=True,
     )
     assert done.stdout.splitlines()[-1] in ("b0", "b1")

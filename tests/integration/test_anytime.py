@@ -40,8 +40,8 @@ def photo(tmp_path: Path) -> Path:
 def effserve(server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Effserve:
     """`effserve … --budget-ms … --url …`, in this process."""
 
-    def run(*words: str | Path) -> tuple[str, str, int]:
-        asked = ("--budget-ms", str(BUDGET_MS), "--url", server.url)
+    def run(*words: str | Path, url: str = server.url) -> tuple[str, str, int]:
+        asked = ("--budget-ms", str(BUDGET_MS), "--url", url)
         monkeypatch.setattr(sys, "argv", ["effserve", *map(str, words), *asked])
         with pytest.raises(SystemExit) as ended:
             cli.main()
@@ -85,6 +85,15 @@ def test_the_command_prints_each_answer(effserve: Effserve, photo: Path) -> None
     assert (last.split()[1], last.endswith("met")) == ("b1", True)
 
 
+def test_the_command_speaks_grpc_too(server: Server, effserve: Effserve, photo: Path) -> None:
+    """By the address; the answers are the same."""
+    over_grpc = f"grpc://127.0.0.1:{server.grpc_port}"
+    printed, _, code = effserve("classify", photo, "--anytime", url=over_grpc)
+    assert code == 0
+    assert [line.split()[1] for line in printed.splitlines() if line.startswith("photo.jpg")] == ["b0", "b1"]
+    assert json.loads(effserve("plan", "--json", url=over_grpc)[0])["decision"]["reason"] == "insures"
+
+
 def test_the_command_gives_a_list_of_answers_as_json(effserve: Effserve, photo: Path) -> None:
     """For each file; without `--anytime`, the last answer."""
     (one, two), one_only = (
@@ -106,4 +115,4 @@ def test_a_refusal_is_one_line(effserve: Effserve, photo: Path) -> None:
     """Before any answer."""
     printed, said, code = effserve("classify", photo, "--anytime", "--policy", "k1")
     assert (printed, code) == ("", 2)
-    assert said.startswith("effserve: 422 A parameter is not valid: policy: k1 gives one answer")
+    assert said.startswith("effserve: invalid-parameter: policy: k1 gives one answer")

@@ -37,6 +37,24 @@ def test_a_quick_run_writes_every_section_with_the_variants_of_the_store(tmp_pat
 
 
 @pytest.mark.slow
+def test_the_protocols_are_compared_in_turns(tmp_path: Path) -> None:
+    """Each by as many requests."""
+    results = tmp_path / "results.json"
+    store = str(tiny_store(tmp_path / "store", ["b0"], trained=False))
+    command = [sys.executable, "-m", "benchmarks.protocols", "--store", store, "--out", str(results), "--requests", "5"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    ways: list[dict[str, Any]] = json.loads(results.read_text())["ways"]
+    assert [one["way"] for one in ways] == [
+        "http /classify",
+        "http OIP, binary",
+        "grpc Classify",
+        "grpc OIP, raw BYTES",
+    ]
+    assert all(one["overhead"]["runs"] == 5 and one["overhead"]["median"] > 0 for one in ways)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("runs", "protocol"), [("k1:poisson", "http"), ("p2:poisson", "grpc")])
 def test_a_real_run_is_compared_with_the_simulator(runs: str, protocol: str, tmp_path: Path) -> None:
     """A small store, a short while: everything is written, and can be simulated again without a server."""

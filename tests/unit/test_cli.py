@@ -399,15 +399,15 @@ def test_the_server_may_be_named_in_the_environment(effserve: Shell, url: str, m
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["plan", "--variant", "b9"], "404 No such variant is served: no variant 'b9' is served; there are b0, b1"),
-        (["plan", "--mode", "slow"], "422 A parameter is not valid: mode: "),
+        (["plan", "--variant", "b9"], "unknown-variant: no variant 'b9' is served; there are b0, b1"),
+        (["plan", "--mode", "slow"], "invalid-parameter: mode: "),
         (["plan", "--variant", "b0", "--min-accuracy", "0.5"], "exclude each other"),
-        (["plan", "--min-accuracy", "0.99"], "422 No variant can give the accuracy asked for"),
-        (["plan", "--budget-ms", "0"], "422 A parameter is not valid: budget_ms: "),
+        (["plan", "--min-accuracy", "0.99"], "accuracy-unavailable: "),
+        (["plan", "--budget-ms", "0"], "invalid-parameter: budget_ms: "),
     ],
 )
 def test_a_refusal_of_the_server_is_one_line(effserve: Shell, url: str, words: list[str], line: str) -> None:
-    """Status, title and detail of its problem."""
+    """Kind and detail of its problem."""
     assert line in effserve(*words, "--url", url).one_line
 
 
@@ -415,8 +415,8 @@ def test_a_file_that_is_no_image_is_named_by_the_server(effserve: Shell, url: st
     """Text and nothing."""
     (tmp_path / "text.txt").write_text("no image")
     (tmp_path / "empty.jpg").touch()
-    assert "400 The image cannot be decoded" in effserve("classify", tmp_path / "text.txt", "--url", url).one_line
-    assert "400 The image has no bytes" in effserve("classify", tmp_path / "empty.jpg", "--url", url).one_line
+    assert "undecodable-image: " in effserve("classify", tmp_path / "text.txt", "--url", url).one_line
+    assert "empty-image: " in effserve("classify", tmp_path / "empty.jpg", "--url", url).one_line
 
 
 def test_a_file_that_cannot_be_read_is_named(effserve: Shell, url: str, tmp_path: Path) -> None:

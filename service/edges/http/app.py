@@ -13,7 +13,7 @@ from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_swagger import patch_fastapi
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp
 
 from service import __version__
@@ -34,7 +34,7 @@ from service.edges.http.models import (
     VariantModel,
     VariantsModel,
 )
-from service.edges.http.openapi import EVENTS, UPLOAD, answers, failures
+from service.edges.http.openapi import EVENTS, METRICS, UPLOAD, answers, completed, failures
 from service.edges.http.problems import describe, problem
 from service.edges.http.server import leaving
 from service.edges.http.uploads import Uploads
@@ -97,7 +97,7 @@ def create_http_app(
 ) -> ASGIApp:
     """The application. `clock` is the one that deadlines are read on."""
     edge = _Edge(dataplane, clock, defaults, limits, scrape, open_inference)
-    app = FastAPI(
+    app = _Application(
         title="effserve",
         version=__version__,
         summary="The most accurate EfficientNet that a request's latency budget can buy.",
@@ -112,6 +112,13 @@ def create_http_app(
     app.add_exception_handler(HTTPException, edge.on_failure)
     app.add_exception_handler(Exception, edge.on_defect)
     return HotPath(app, edge.upload_at, on_failure=edge.on_failure, on_defect=edge.on_defect)
+
+
+class _Application(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            self.openapi_schema = completed(super().openapi())
+        return self.openapi_schema
 
 
 def _ignored(_: Answer) -> None:
@@ -166,8 +173,10 @@ class _Edge:
         )
         app.add_api_route("/healthz", self.healthz, responses=answers(HealthModel), **common)
         app.add_api_route("/readyz", self.readyz, responses=answers(HealthModel), **common)
-        app.add_api_route("/metrics", self.metrics, **common)
-        app.add_api_route("/problems/{kind}", self.problem, **common)
+        app.add_api_route(
+            "/metrics", self.metrics, response_class=PlainTextResponse, responses={200: METRICS}, **common
+        )
+        app.add_api_route("/problems/{kind}", self.problem, responses=failures(ErrorKind.NOT_FOUND), **common)
         self._v2.add_to(app)
 
     def upload_at(self, path: str) -> Take | None:

@@ -1,12 +1,14 @@
-"""The body of `POST /classify` → the encoded image: raw, multipart field `image`, or base64 in JSON.
+"""The body of a request, whole and decompressed; of `POST /classify`, the encoded image in it: raw, multipart field
+`image`, or base64 in JSON.
 
-The byte limit is enforced while the body streams in, before anything is parsed. Multipart parts stay in memory,
-because the limit already bounds them.
+The byte limit is enforced while the body streams in, before anything is parsed, and again while it is decompressed.
+Multipart parts stay in memory, because the limit already bounds them.
 """
 
 import asyncio
 import base64
 import binascii
+import zlib
 from collections.abc import AsyncGenerator, Callable
 
 from pydantic import ValidationError
@@ -17,11 +19,14 @@ from starlette.requests import ClientDisconnect, Request
 from service.core.errors import EffserveError, ErrorKind
 from service.edges.http.models import ImageUpload
 from service.edges.http.uploads import Upload
+from service.edges.oip.inference import aside
 
 ENVELOPE_BYTES = 65_536
 """Room for what multipart and JSON put around an image."""
 RAW, MULTIPART, JSON = "raw", "multipart/form-data", "application/json"
 FIELD = "image"
+IDENTITY = "identity"
+GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
 
 async def read_image(request: Request, upload: Upload, *, limit_bytes: int, timeout_s: float) -> bytes:
@@ -41,9 +46,9 @@ async def read_image(request: Request, upload: Upload, *, limit_bytes: int, time
     if form == RAW:
         return body
     if form == JSON:
-        image = await _aside(body, _from_json)
+        image = await _elsewhere(body, _from_json)
     else:
-        image = await _aside(body, lambda whole: asyncio.run(_from_multipart(request.headers, whole)))
+        image = await _elsewhere(body, lambda whole: asyncio.run(_from_multipart(request.headers, whole)))
     if len(image) > limit_bytes:
         raise _too_large(limit_bytes)
     return image
@@ -52,13 +57,41 @@ async def read_image(request: Request, upload: Upload, *, limit_bytes: int, time
 async def read_body(
     request: Request, upload: Upload, *, limit_bytes: int, timeout_s: float, beyond: EffserveError
 ) -> bytes:
-    """The whole body. Raises `beyond` when it is larger, and UPLOAD_TIMEOUT, QUEUE_FULL and CANCELLED as above."""
+    """The whole body without its content encoding. Raises `beyond` when it is larger, with or without, and
+    UNSUPPORTED_MEDIA_TYPE, MALFORMED_REQUEST, UPLOAD_TIMEOUT, QUEUE_FULL and CANCELLED as above."""
+    encoding = _encoding(request)
     try:
         async with asyncio.timeout(timeout_s):
-            return await _read(request, upload, limit_bytes, beyond)
+            body = await _read(request, upload, limit_bytes, beyond)
     except TimeoutError:
         detail = f"the body was not whole after {timeout_s:g} s"
         raise EffserveError(ErrorKind.UPLOAD_TIMEOUT, detail, {"limit_s": timeout_s}) from None
+    if encoding == IDENTITY:
+        return body
+    whole = await aside(len(body), lambda: _inflated(body, encoding, limit_bytes, beyond))
+    upload.grow(len(whole))
+    return whole
+
+
+def _encoding(request: Request) -> str:
+    encoding = request.headers.get("content-encoding", "").strip().lower() or IDENTITY
+    if encoding not in (IDENTITY, "gzip", "deflate"):
+        detail = f"content encoding {encoding[:40]!r} is not supported; there are gzip and deflate"
+        raise EffserveError(ErrorKind.UNSUPPORTED_MEDIA_TYPE, detail)
+    return encoding
+
+
+def _inflated(body: bytes, encoding: str, limit_bytes: int, beyond: EffserveError) -> bytes:
+    stream = zlib.decompressobj(GZIP_OR_ZLIB)
+    try:
+        whole = stream.decompress(body, limit_bytes + 1)
+    except zlib.error as error:
+        raise EffserveError(ErrorKind.MALFORMED_REQUEST, f"the body is not {encoding}: {error}") from None
+    if len(whole) > limit_bytes:
+        raise beyond
+    if not stream.eof or stream.unused_data:
+        raise EffserveError(ErrorKind.MALFORMED_REQUEST, f"the body is not {encoding}, or is cut short")
+    return whole
 
 
 def _allowed_bytes(form: str, limit_bytes: int) -> int:
@@ -68,16 +101,12 @@ def _allowed_bytes(form: str, limit_bytes: int) -> int:
     return (limit_bytes * 4 // 3 if form == JSON else limit_bytes) + ENVELOPE_BYTES
 
 
-async def _aside(body: bytes, parse: Callable[[bytes], bytes]) -> bytes:
+async def _elsewhere(body: bytes, parse: Callable[[bytes], bytes]) -> bytes:
     """Parsing an envelope copies the body several times: not on the event loop, where everybody waits."""
     return await asyncio.to_thread(parse, body)
 
 
 def _form(request: Request) -> str:
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("", "identity"):
-        detail = f"content encoding {encoding[:40]!r} is not supported; images are compressed already"
-        raise EffserveError(ErrorKind.UNSUPPORTED_MEDIA_TYPE, detail)
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type in (MULTIPART, JSON):
         return media_type

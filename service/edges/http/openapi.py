@@ -1,13 +1,20 @@
-"""What the OpenAPI page cannot find out itself: the three forms of an upload, events, and the problems by status."""
+"""What the OpenAPI page cannot find out itself: the three forms of an upload, events, failures by status, and what the
+Open Inference Protocol takes.
 
+Failures are documented from the one table of statuses. What FastAPI says of parameters that do not fit is left out:
+here those end as problems too.
+"""
+
+from collections.abc import Iterable
 from typing import Any
 
 from service.core.errors import ErrorKind
-from service.edges.http import events
+from service.edges.http import events, tensors
 from service.edges.http.models import ProblemModel
 from service.edges.http.problems import MEDIA_TYPE
 from service.edges.status import STATUS
 
+Document = dict[str, Any]
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 UPLOAD: dict[str, Any] = {
     "requestBody": {
@@ -32,11 +39,39 @@ EVENTS: dict[str, Any] = {
     "the JSON of `/classify` as data; or `event: error` with a problem when it fails after the first.",
     "content": {
         events.MEDIA_TYPE: {
-            "schema": {"type": "string"},
+            # Of each event.
+            "schema": {
+                "type": "object",
+                "required": ["event", "data"],
+                "properties": {
+                    "event": {"type": "string", "enum": ["answer", "final", "error"]},
+                    "data": {"type": "string", "contentMediaType": "application/json"},
+                },
+            },
             "example": 'event: answer\ndata: {"final": false, …}\n\nevent: final\ndata: {"final": true, …}\n\n',
         }
     },
 }
+
+
+METRICS: dict[str, Any] = {
+    "content": {
+        "text/plain": {"schema": {"type": "string"}},
+        "application/openmetrics-text": {"schema": {"type": "string"}},
+    }
+}
+_EVERYTHING = tuple(kind for kind in ErrorKind if kind is not ErrorKind.NOT_FOUND)
+_BODY = (
+    ErrorKind.MALFORMED_REQUEST, ErrorKind.UPLOAD_TIMEOUT, ErrorKind.REQUEST_TOO_LARGE,
+    ErrorKind.UNSUPPORTED_MEDIA_TYPE, ErrorKind.QUEUE_FULL,
+)  # fmt: skip
+_OPEN_INFERENCE: tuple[tuple[str, tuple[ErrorKind, ...]], ...] = (
+    ("/infer", _EVERYTHING),
+    ("/repository/index", _BODY),
+    ("/repository/models/", _EVERYTHING),
+    ("/models/{name}", (ErrorKind.UNKNOWN_VARIANT,)),
+)
+"""Part of a path below `/v2` → how it may fail; the first that is found."""
 
 
 def answers(model: type, *kinds: ErrorKind) -> dict[int | str, dict[str, Any]]:
@@ -51,3 +86,67 @@ def failures(*kinds: ErrorKind) -> dict[int | str, dict[str, Any]]:
         titles.setdefault(STATUS[kind].http, []).append(STATUS[kind].title)
     schema = {MEDIA_TYPE: {"schema": ProblemModel.model_json_schema()}}
     return {status: {"description": "; ".join(said), "content": schema} for status, said in titles.items()}
+
+
+def completed(document: Document) -> Document:
+    """The document that FastAPI makes, with what it cannot know."""
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            _without_validation_errors(operation["responses"])
+            if path == "/v2" or path.startswith("/v2/"):
+                _describe_open_inference(path, operation)
+    for name in ("HTTPValidationError", "ValidationError"):
+        document.get("components", {}).get("schemas", {}).pop(name, None)
+    return document
+
+
+def open_inference_status(kind: ErrorKind) -> int:
+    """The protocol knows 400 for whatever is wrong with a request, so 422 becomes that."""
+    status = STATUS[kind].http
+    return 400 if status == 422 else status
+
+
+def _without_validation_errors(responses: Document) -> None:
+    content = responses.get("422", {}).get("content", {})
+    if "HTTPValidationError" in str(content.get("application/json")):
+        del responses["422"]
+
+
+def _describe_open_inference(path: str, operation: Document) -> None:
+    kinds: Iterable[ErrorKind] = next((kinds for part, kinds in _OPEN_INFERENCE if part in path), ())
+    failure = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+    titles: dict[str, list[str]] = {}
+    for kind in kinds:
+        titles.setdefault(str(open_inference_status(kind)), []).append(STATUS[kind].title)
+    for status, said in titles.items():
+        content = {"application/json": {"schema": failure}}
+        operation["responses"][status] = {"description": "; ".join(dict.fromkeys(said)), "content": content}
+    if path.endswith("/ready"):
+        operation["responses"]["503"] = {"description": "Not ready", "content": {"application/json": {"schema": {}}}}
+    if path.endswith("/infer"):
+        operation["requestBody"] = _INFERENCE
+        operation["responses"]["200"]["content"]["application/octet-stream"] = _BINARY
+
+
+def _inlined(schema: Any, definitions: Document) -> Any:  # noqa: ANN401 - any part of a schema
+    """A schema without references, which would lead nowhere inside another document."""
+    if isinstance(schema, list):
+        return [_inlined(one, definitions) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _inlined(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    return {name: _inlined(value, definitions) for name, value in schema.items() if name != "$defs"}
+
+
+def _of_request() -> Document:
+    schema = tensors.Request.model_json_schema()
+    return {"schema": _inlined(schema, schema["$defs"])}
+
+
+_INFERENCE: Document = {
+    "description": "JSON, with binary tensors behind it where `Inference-Header-Content-Length` says so; or, with 0 in "
+    "that header, an encoded image alone.",
+    "required": True,
+    "content": {"application/json": _of_request(), "application/octet-stream": _BINARY},
+}

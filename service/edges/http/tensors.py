@@ -7,7 +7,6 @@ body is one encoded image and nothing else.
 import base64
 import binascii
 import json
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +16,9 @@ from pydantic import BaseModel, Field, StrictBool, StrictFloat, StrictInt, Stric
 
 from service.core.errors import EffserveError, ErrorKind
 from service.edges.oip.messages import InferRequest, InferResponse, InputTensor, OutputTensor, Parameter, WantedOutput
-from service.edges.oip.tensors import INPUT, binary, malformed
+from service.edges.oip.tensors import INPUT, ITEM_BYTES, binary, malformed
 
 JSON_LENGTH_HEADER = "Inference-Header-Content-Length"
-GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 MOST_AXES = 8
 
 _Parameters = dict[str, StrictBool | StrictInt | StrictFloat | StrictStr]
@@ -39,7 +37,9 @@ class _Output(BaseModel):
     parameters: _Parameters = {}
 
 
-class _Request(BaseModel):
+class Request(BaseModel):
+    """A request in JSON."""
+
     id: str = ""
     parameters: _Parameters = {}
     inputs: list[_Input]
@@ -60,25 +60,6 @@ class Received:
     def wants_binary(self, output: str) -> bool:
         """How to send this one."""
         return output in self.binary or (self.binary_by_default and output not in self.text)
-
-
-def inflated(body: bytes, encoding: str, limit_bytes: int, beyond: EffserveError) -> bytes:
-    """The body without its content encoding. Raises `EffserveError`; `beyond` when it would be larger."""
-    if encoding in ("", "identity"):
-        return body
-    if encoding not in ("gzip", "deflate"):
-        detail = f"content encoding {encoding[:40]!r} is not supported; there are gzip and deflate"
-        raise EffserveError(ErrorKind.UNSUPPORTED_MEDIA_TYPE, detail)
-    stream = zlib.decompressobj(GZIP_OR_ZLIB)
-    try:
-        whole = stream.decompress(body, limit_bytes + 1)
-    except zlib.error as error:
-        raise malformed(f"the body is not {encoding}: {error}") from None
-    if len(whole) > limit_bytes:
-        raise beyond
-    if not stream.eof or stream.unused_data:
-        raise malformed(f"the body is not {encoding}, or is cut short")
-    return whole
 
 
 def parsed(body: bytes, json_length: str | None, model: str, version: str) -> Received:
@@ -121,7 +102,7 @@ def rendered(response: InferResponse, received: Received) -> tuple[bytes, dict[s
 
 def _received(text: bytes, tail: memoryview, model: str, version: str) -> Received:
     try:
-        request = _Request.model_validate_json(text)
+        request = Request.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(map(str, first["loc"][:4])) or "the body"
@@ -157,6 +138,8 @@ def _tensor(given: _Input, tail: memoryview) -> tuple[InputTensor, memoryview]:
 def _from_json(given: _Input, data: list[Any]) -> bytes | list[bytes]:
     if given.datatype == "BYTES":
         return [_image(element) for element in _flat(data)]
+    if given.datatype not in ITEM_BYTES:
+        return b""  # Refused by its datatype, whatever it holds.
     try:
         values = np.asarray(data)
     except ValueError:

@@ -14,6 +14,7 @@ from service.core.messages import Answer
 from service.edges.http import incoming, tensors
 from service.edges.http.body import read_body
 from service.edges.http.hot_path import Take
+from service.edges.http.openapi import open_inference_status
 from service.edges.http.server import leaving
 from service.edges.http.uploads import Upload, Uploads
 from service.edges.oip import describe
@@ -21,7 +22,6 @@ from service.edges.oip.inference import Call, aside
 from service.edges.oip.service import OpenInference
 from service.edges.oip.tensors import malformed
 from service.edges.questions import BUDGET_HEADER
-from service.edges.status import STATUS
 
 ROOT = "/v2"
 MODEL = ROOT + "/models/{name}"
@@ -42,12 +42,11 @@ def is_open_inference(path: str) -> bool:
 
 
 def failure(error: EffserveError, request_id: str) -> JSONResponse:
-    """The answer for one failure. The protocol knows 400 for whatever is wrong with a request, so 422 becomes that."""
-    status = STATUS[error.kind].http
+    """The answer for one failure."""
     headers = {"X-Request-Id": request_id, "Effserve-Error-Kind": str(error.kind)}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
-    return JSONResponse({"error": error.detail}, 400 if status == 422 else status, headers)
+    return JSONResponse({"error": error.detail}, open_inference_status(error.kind), headers)
 
 
 class OpenInferenceRoutes:
@@ -184,12 +183,7 @@ class OpenInferenceRoutes:
         detail = f"the request has more than {limit_bytes} bytes"
         beyond = EffserveError(ErrorKind.REQUEST_TOO_LARGE, detail, {"limit_bytes": limit_bytes})
         timeout_s = self._upload_timeout_s
-        body = await read_body(request, upload, limit_bytes=limit_bytes, timeout_s=timeout_s, beyond=beyond)
-        encoding = request.headers.get("content-encoding", "").strip().lower()
-        whole = await aside(len(body) if encoding else 0, lambda: tensors.inflated(body, encoding, limit_bytes, beyond))
-        if whole is not body:
-            upload.grow(len(whole))
-        return whole
+        return await read_body(request, upload, limit_bytes=limit_bytes, timeout_s=timeout_s, beyond=beyond)
 
     def _response(self, document: Any, status: int = 200) -> Response:  # noqa: ANN401
         return self._finished(JSONResponse(document, status))

@@ -1,0 +1,241 @@
+"""Questions over gRPC: one channel, which is replaced when its connection breaks.
+
+The call's deadline is the caller's. The server would take it for the budget when none is named; a question without one
+therefore carries no deadline and is cancelled here when its time is up.
+"""
+
+import threading
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from service.client import messages
+from service.client.asking import Attempt
+from service.client.errors import ClientError, LocalKind
+from service.client.values import Answer, Plan, Variants
+from service.wire import classifier_pb2 as pb
+from service.wire import classifier_pb2_grpc
+
+OPTIONS = (("grpc.use_local_subchannel_pool", 1),)
+"""A connection of its own: what other clients of the process do with theirs is their business."""
+LOST = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
+"""Without a kind, these come from the library: no connection, or one that ended with the call."""
+PREFIX, KIND, REQUEST_ID, PUSHBACK = "effserve-", "effserve-error-kind", "x-request-id", "grpc-retry-pushback-ms"
+
+
+class _Line:
+    """A channel and what can be asked over it. Whoever asks holds it; the library closes it when nobody does."""
+
+    def __init__(self, library: ModuleType, target: str, *, secure: bool) -> None:
+        self.channel: Any = (
+            library.secure_channel(target, grpc.ssl_channel_credentials(), OPTIONS)
+            if secure
+            else library.insecure_channel(target, OPTIONS)
+        )
+        self.classifier: Any = classifier_pb2_grpc.ClassifierStub(self.channel)  # type: ignore[no-untyped-call]
+        self.health: Any = health_pb2_grpc.HealthStub(self.channel)
+
+
+class _Lines:
+    """The line to one server."""
+
+    def __init__(self, library: ModuleType, target: str, *, secure: bool) -> None:
+        self._library, self._target, self._secure = library, target, secure
+        self._line = self._new()
+
+    @contextmanager
+    def _asking(self, attempt: Attempt) -> Iterator[_Line]:
+        """What gRPC raises inside becomes `ClientError`. A line without an answer is given up: the library would keep
+        its next calls waiting, or fail them unsent, until a pause of its own is over."""
+        line = self._line
+        try:
+            yield line
+        except grpc.RpcError as error:
+            failure = _failure(error, attempt)
+            if failure.kind == LocalKind.NO_ANSWER and line is self._line:
+                self._line = self._new()
+            raise failure from error
+
+    def _new(self) -> _Line:
+        return _Line(self._library, self._target, secure=self._secure)
+
+
+class GrpcTransport(_Lines):
+    """One server, asked over gRPC. Safe to use from several threads."""
+
+    def __init__(self, target: str, *, secure: bool) -> None:
+        super().__init__(grpc, target, secure=secure)
+
+    def classify(self, attempt: Attempt) -> Answer:
+        """One image, one answer."""
+        with self._asking(attempt) as line:
+            return messages.answer(_asked(line.classifier.Classify, messages.question(attempt), attempt))
+
+    def anytime(self, attempt: Attempt) -> Iterator[Answer]:
+        """One image, each answer as it comes."""
+        with self._asking(attempt) as line:
+            call = line.classifier.ClassifyAnytime(messages.question(attempt), timeout=_on_the_wire_s(attempt))
+            try:
+                with _cancelled_in_time(call, attempt):
+                    yield from _until_final(map(messages.answer, call))
+            finally:
+                call.cancel()
+
+    def plan(self, attempt: Attempt) -> Plan:
+        """What the question would get."""
+        with self._asking(attempt) as line:
+            return messages.plan(_asked(line.classifier.Plan, messages.plan_question(attempt), attempt))
+
+    def variants(self, attempt: Attempt) -> Variants:
+        """The table."""
+        with self._asking(attempt) as line:
+            return messages.variants(_asked(line.classifier.ListVariants, pb.ListVariantsRequest(), attempt))
+
+    def ready(self, attempt: Attempt) -> bool:
+        """Whether the server wants traffic."""
+        with self._asking(attempt) as line:
+            return messages.ready(_asked(line.health.Check, health_pb2.HealthCheckRequest(), attempt))
+
+    def close(self) -> None:
+        """Hang up."""
+        self._line.channel.close()
+
+
+class AsyncGrpcTransport(_Lines):
+    """The same for asyncio. Make it on the running loop that it shall use."""
+
+    def __init__(self, target: str, *, secure: bool) -> None:
+        super().__init__(grpc.aio, target, secure=secure)
+
+    async def classify(self, attempt: Attempt) -> Answer:
+        """One image, one answer."""
+        with self._asking(attempt) as line:
+            return messages.answer(await _awaited(line.classifier.Classify, messages.question(attempt), attempt))
+
+    async def anytime(self, attempt: Attempt) -> AsyncGenerator[Answer, None]:
+        """One image, each answer as it comes."""
+        final = False
+        with self._asking(attempt) as line:
+            call = line.classifier.ClassifyAnytime(messages.question(attempt), timeout=_on_the_wire_s(attempt))
+            try:
+                async for message in call:
+                    final = message.final
+                    yield messages.answer(message)
+            finally:
+                call.cancel()
+        _end(final)
+
+    async def plan(self, attempt: Attempt) -> Plan:
+        """What the question would get."""
+        with self._asking(attempt) as line:
+            return messages.plan(await _awaited(line.classifier.Plan, messages.plan_question(attempt), attempt))
+
+    async def variants(self, attempt: Attempt) -> Variants:
+        """The table."""
+        with self._asking(attempt) as line:
+            return messages.variants(await _awaited(line.classifier.ListVariants, pb.ListVariantsRequest(), attempt))
+
+    async def ready(self, attempt: Attempt) -> bool:
+        """Whether the server wants traffic."""
+        with self._asking(attempt) as line:
+            return messages.ready(await _awaited(line.health.Check, health_pb2.HealthCheckRequest(), attempt))
+
+    async def close(self) -> None:
+        """Hang up."""
+        await self._line.channel.close()
+
+
+def _asked(method: Any, message: Any, attempt: Attempt) -> Any:  # noqa: ANN401
+    timeout_s, metadata = _on_the_wire_s(attempt), _metadata(attempt)
+    if timeout_s is not None:
+        return method(message, timeout=timeout_s, metadata=metadata)
+    call = method.future(message, metadata=metadata)
+    with _cancelled_in_time(call, attempt):
+        return call.result()
+
+
+async def _awaited(method: Any, message: Any, attempt: Attempt) -> Any:  # noqa: ANN401
+    return await method(message, timeout=_on_the_wire_s(attempt), metadata=_metadata(attempt))
+
+
+def _metadata(attempt: Attempt) -> tuple[tuple[str, str], ...]:
+    return ((REQUEST_ID, attempt.request_id),)
+
+
+def _on_the_wire_s(attempt: Attempt) -> float | None:
+    return attempt.left_s if "budget_ms" in attempt.parameters else None
+
+
+@contextmanager
+def _cancelled_in_time(call: Any, attempt: Attempt) -> Iterator[None]:  # noqa: ANN401
+    """Ends a call that carries no deadline when the caller's time is up."""
+    if _on_the_wire_s(attempt) is not None:
+        yield
+        return
+    over = threading.Event()
+
+    def end() -> None:
+        over.set()
+        call.cancel()
+
+    timer = threading.Timer(attempt.left_s, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (grpc.RpcError, grpc.FutureCancelledError) as error:
+        if over.is_set():
+            raise _over(attempt) from error
+        raise
+    finally:
+        timer.cancel()
+
+
+def _until_final(answers: Iterable[Answer]) -> Iterator[Answer]:
+    final = False
+    for answer in answers:
+        final = answer.final
+        yield answer
+    _end(final)
+
+
+def _end(final: bool) -> None:
+    if not final:
+        raise ClientError(LocalKind.NO_ANSWER, "the server ended the call before its last answer")
+
+
+def _failure(error: Any, attempt: Attempt) -> ClientError:  # noqa: ANN401
+    code, detail = error.code(), error.details() or ""
+    told = {name: value for name, value in error.trailing_metadata() or () if isinstance(value, str)}
+    if KIND in told:
+        pushback_ms = told.get(PUSHBACK)
+        retry_after_s = None if pushback_ms is None else float(pushback_ms) / 1e3
+        return ClientError(told[KIND], detail, _facts(told), retry_after_s, told.get(REQUEST_ID, ""))
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return _over(attempt)
+    if code in LOST:
+        return ClientError(LocalKind.NO_ANSWER, f"no answer from the server: {detail}")
+    return ClientError(LocalKind.NOT_EFFSERVE, f"no answer of effserve: {code.name} {detail}".rstrip())
+
+
+def _over(attempt: Attempt) -> ClientError:
+    return ClientError(LocalKind.DEADLINE_OVER, f"no answer within the {attempt.left_s:.3g} s that were left")
+
+
+def _facts(told: dict[str, str]) -> dict[str, float | int | str]:
+    """By the names that they have over HTTP; numbers as numbers."""
+    named = {name: text for name, text in told.items() if name.startswith(PREFIX) and name != KIND}
+    return {name.removeprefix(PREFIX).replace("-", "_"): _number(text) for name, text in named.items()}
+
+
+def _number(text: str) -> float | int | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
