@@ -134,7 +134,11 @@ class Metrics:
         self._histograms[spec][labels].observe(value, None if trace_id is None else {"trace_id": trace_id})
 
 
-_OF_FAILURES = {ErrorKind.INFEASIBLE_BUDGET: "infeasible", ErrorKind.QUEUE_FULL: "shed"}
+_OF_FAILURES = {
+    ErrorKind.INFEASIBLE_BUDGET: "infeasible",
+    ErrorKind.QUEUE_FULL: "shed",
+    ErrorKind.INTERNAL: "failed",
+}
 """What became of the budget of a request that failed."""
 
 

@@ -73,7 +73,8 @@ REQUESTS = _counter(
 BUDGETS = _counter(
     "budgets",
     "Budgets `met`; `missed` (answered too late); `unattainable` (too late, and no variant would have fitted had "
-    "nobody else been there); `shed` (refused because too much waits); `infeasible` (refused in strict mode).",
+    "nobody else been there); `shed` (refused because too much waits); `infeasible` (refused in strict mode); `failed` "
+    "(a fault of the service).",
     "protocol",
     "budget",
     "outcome",

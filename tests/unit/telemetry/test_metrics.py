@@ -185,13 +185,14 @@ def test_a_client_that_hangs_up_when_its_budget_has_passed_was_missed(
 
 
 def test_each_outcome_of_a_budget_is_told_apart(metrics: Metrics) -> None:
-    """Met, missed for want of a free machine, missed because nothing is so quick, shed, and refused."""
+    """Met, missed for want of a free machine, missed because nothing is so quick, shed, refused, and failed."""
     outcomes: dict[str, Event] = {
         "met": answered(budget_s=0.05),
         "missed": answered(budget_s=0.05, met=False),
         "unattainable": answered(budget_s=0.05, met=False, alone=None),
         "shed": failed(ErrorKind.QUEUE_FULL, budget_s=0.05),
         "infeasible": failed(ErrorKind.INFEASIBLE_BUDGET, budget_s=0.05),
+        "failed": failed(ErrorKind.INTERNAL, budget_s=0.05),
     }
     for event in outcomes.values():
         metrics.observe(event)
@@ -265,7 +266,7 @@ def test_labels_come_from_closed_sets(metrics: Metrics, service: Service) -> Non
         "protocol": {"http", "grpc"},
         "variant": {*MACS, m.NO_VARIANT},
         "version": {"1", __version__},
-        "outcome": {"answered", *ErrorKind, "met", "missed", "unattainable", "shed", "infeasible"},
+        "outcome": {"answered", *ErrorKind, "met", "missed", "unattainable", "shed", "infeasible", "failed"},
         "budget": set(m.BUDGET_CLASSES.values()),
         "lanes": {"foreground", "background"},
         "reason": set(Reason),
