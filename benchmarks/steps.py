@@ -14,6 +14,7 @@ from typing import TextIO
 from PIL import Image
 
 from model_store.manifest import Preprocessing
+from service.core.alone import best_alone
 from service.core.catalogue import Catalogue
 from service.core.events import RequestAnswered, VariantLoaded
 from service.core.latency import Calibration, DecodeCost, LatencyModel
@@ -49,13 +50,20 @@ def every_step(photos: list[bytes]) -> Iterator[Steps]:
 
 def _telemetry(stream: TextIO) -> Steps:
     logs.configure(level="info", json=True, stream=stream)
-    metrics, log, event = Metrics(), logs.Logs(), RequestAnswered("http", _answer(), 50_000)
+    metrics, log, event = Metrics(), logs.Logs(), RequestAnswered("http", _answer(), 50_000, FAMILY[-1])
     for variant in FAMILY:
         metrics.observe(VariantLoaded(variant.name, 1, 0.1, 400_000_000, 5_000_000, variant.rank_top1, True))
     return {
+        "telemetry: what a request alone would have got": _alone(),
         "telemetry: metrics of one answer": lambda: metrics.observe(event),
         "telemetry: log line of one answer": lambda: log.observe(event),
     }
+
+
+def _alone() -> Step:
+    """Each time as after a run that taught something: nothing of an earlier answer holds."""
+    job, costs = _job(1), _latency()
+    return lambda: best_alone(0.0, job, Catalogue(FAMILY), costs, upgrades=False)
 
 
 def _decisions() -> Steps:

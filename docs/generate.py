@@ -29,7 +29,7 @@ from service.core.errors import ErrorKind
 from service.core.values import AccuracySource, Reason
 from service.edges.status import STATUS
 from service.simulation import study
-from service.telemetry import metrics
+from service.telemetry import table as metrics
 
 FOLDER = Path(__file__).resolve().parent
 OWN_VARIABLES = {
@@ -68,7 +68,7 @@ The command line reads these itself.
 METRICS = """\
 # Metrics
 
-<!-- Written by docs/generate.py from service/telemetry/metrics.py. Change it there. -->
+<!-- Written by docs/generate.py from service/telemetry/table.py. Change it there. -->
 
 `GET /metrics` answers in Prometheus' text format, or in OpenMetrics when the `Accept` header asks for it. Beside these
 stand `process_*` and `python_info` of the client library. Times are in seconds. A histogram has the series `_bucket`,
@@ -253,7 +253,10 @@ LABELS = {
     "protocol": "`http`, `grpc`",
     "variant": f"the names of the served variants; {_code(metrics.NO_VARIANT)} when none answered",
     "version": "the served version of the variant",
-    "outcome": f"requests: `answered`, {_codes(ErrorKind)}; budgets: `met`, `missed`, `infeasible`",
+    "outcome": f"requests: `answered`, {_codes(ErrorKind)}; budgets: `met`, `missed`, `unattainable`, `shed`, "
+    "`infeasible`, `failed`",
+    "budget": f"{_codes(metrics.BUDGET_CLASSES.values())}: the budget was at most that",
+    "lanes": "`foreground`, `background`",
     "reason": _codes(Reason),
     "source": _codes(AccuracySource),
     "trained": "`true`, `false`",

@@ -64,7 +64,7 @@ def run(settings: Settings, progress: Progress = _silent) -> None:
         raise StartupError(f"http.port and grpc.port are both {settings.http.port}; each protocol needs its own")
     check_port(settings.http.host, settings.http.port)
     check_port(settings.grpc.host, settings.grpc.port)
-    metrics = Metrics()
+    metrics = Metrics(cores=usable_cores(), price_per_core_hour=settings.telemetry.price_per_core_hour)
     observer = Fanout(metrics, logs.Logs(requests=settings.log.requests))
     observer.observe(LifecycleChanged("starting"))
     with progress(steps(settings.store.dir)) as begin:

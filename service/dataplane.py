@@ -114,8 +114,7 @@ class Dataplane:
             raise failure from error
         self._answers[answer.decision.variant.name] += 1
         # Told after the answer is on its way: counting and logging it takes longer than sending it.
-        event = RequestAnswered(request.protocol, answer, header.size_bytes)
-        asyncio.get_running_loop().call_soon(self._observer.observe, event)
+        asyncio.get_running_loop().call_soon(self._tell, request, answer, job, received_s)
         return answer
 
     def handed_over(self, request: ClassifyRequest, answer: Answer) -> None:
@@ -169,6 +168,10 @@ class Dataplane:
         """Readiness, refused store entries and live counts."""
         statistics, latency = self._scheduler.statistics(self._clock()), self._scheduler.latency.statistics()
         return Health(self.ready, self.draining, len(self._entries), self._refused, statistics, latency, self._choice)
+
+    def _tell(self, request: ClassifyRequest, answer: Answer, job: Job, received_s: float) -> None:
+        alone = self._scheduler.alone(received_s, job)
+        self._observer.observe(RequestAnswered(request.protocol, answer, answer.image.size_bytes, alone))
 
     def _job(self, request: ClassifyRequest, header: ImageHeader) -> Job:
         prepared = isinstance(request.body, Pixels) and request.body.prepared

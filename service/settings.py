@@ -254,6 +254,18 @@ class Log(_Group):
     requests: bool = Field(True, description="One line for each request.")
 
 
+class Telemetry(_Group):
+    """What metrics are told beside what happens."""
+
+    price_per_core_hour: float = Field(
+        0.04,
+        ge=0,
+        allow_inf_nan=False,
+        description="What one core costs for an hour, in your currency; of it the cost of 1,000 answers is made. "
+        "The default is about what clouds ask for in dollars.",
+    )
+
+
 class Settings(BaseSettings):
     """All groups."""
 
@@ -275,6 +287,7 @@ class Settings(BaseSettings):
     calibration: Calibration = Field(default_factory=Calibration)
     drain: Drain = Field(default_factory=Drain)
     log: Log = Field(default_factory=Log)
+    telemetry: Telemetry = Field(default_factory=Telemetry)
 
     @classmethod
     def settings_customise_sources(

@@ -18,6 +18,7 @@ from service.core.values import Job, Variant, urgency
 @dataclass(frozen=True, slots=True)
 class _Run:
     start: Start
+    started_s: float
     wanted: bool = True
     """False when the answer in hand has gone out, or its client left."""
 
@@ -29,6 +30,7 @@ class Background:
         self._numbers = range(foreground, foreground + count)
         self._insured: list[Job] = []
         self._runs: dict[int, _Run] = {}
+        self._busy_s = 0.0
         self._shared = SharedTime(foreground)
         self._confidences = Confidences(evaluated)
 
@@ -54,6 +56,10 @@ class Background:
         """What runs, and is wanted."""
         return tuple(self._upgrade(now_s, lane, run.start) for lane, run in self._runs.items() if run.wanted)
 
+    def busy_s(self, now_s: float) -> float:
+        """Time that these lanes ran something, since the start."""
+        return self._busy_s + sum(now_s - run.started_s for run in self._runs.values())
+
     def occupy(self, now_s: float, busy: int) -> None:
         """From now on the foreground takes `busy` lanes."""
         self._shared.occupy(now_s, busy)
@@ -71,13 +77,14 @@ class Background:
 
     def start(self, now_s: float, start: Start) -> None:
         """An upgrade begins."""
-        self._runs[start.lane] = _Run(start)
+        self._runs[start.lane] = _Run(start, now_s)
         self._shared.begin(now_s, start.lane)
 
     def end(self, now_s: float, lane: int) -> tuple[Job, Variant] | None:
         """A run has ended: what it was for, or None when nobody wanted it any more."""
         self._shared.end(now_s, lane)
         run = self._runs.pop(lane)
+        self._busy_s += now_s - run.started_s
         return (run.start.job, run.start.decision.variant) if run.wanted else None
 
     def better(self, job: Job, variant: Variant) -> None:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from service.core.errors import ErrorKind
 from service.core.messages import Answer
+from service.core.values import Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,10 @@ class RequestAnswered:
     protocol: str
     answer: Answer
     image_bytes: int
+    alone: Variant | None
+    """What would have answered had nobody else been there; None when nothing would have fitted the budget."""
+    trace_id: str | None = None
+    """The trace that tells more about it, in hexadecimal."""
 
 
 @dataclass(frozen=True, slots=True)

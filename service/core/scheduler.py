@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from service.core.actions import Action, Deliver, Reject, Start, Terminate
+from service.core.alone import best_alone
 from service.core.background import Background
 from service.core.latency import LatencyModel, Observation
 from service.core.messages import Plan
 from service.core.policy import Policy
 from service.core.situation import SOONEST_S
 from service.core.state import Costs, Running, SystemState
-from service.core.values import Deadline, Job, Question, urgency
+from service.core.values import Deadline, Job, Question, Variant, urgency
 from service.core.window import Gaps, Window
 
 FORGET_S = 5.0
@@ -57,6 +58,10 @@ class SchedulerStatistics:
     """Runs that were stopped to make room; their jobs are among the others."""
     wasted_share: float
     """Share of the lanes' recent time that went into them."""
+    busy_s: float
+    """Time that lanes were at work since the start, what runs now counted until now."""
+    background_busy_s: float
+    """The same of background lanes, waiting for a core included."""
 
 
 class Scheduler:
@@ -86,6 +91,7 @@ class Scheduler:
         self._arrivals, self._calm = Window(ARRIVAL_WINDOW_S), Window(CALM_WINDOW_S)
         self._gaps = Gaps(CALM_WINDOW_S)
         self._wasted = Window(WASTE_WINDOW_S)
+        self._busy_s = 0.0
         self._last_run_s = -math.inf
         self._look_again_s = math.inf
         """When those who wait have to be looked at again, though nothing happened."""
@@ -123,7 +129,7 @@ class Scheduler:
         """
         if lane in self._background:
             return [*self._finish_upgrade(now_s, lane, answered=run is not None), *self._dispatch_upgrades(now_s)]
-        ended = self._running.pop(lane)
+        ended = self._end(now_s, lane)
         self._last_run_s = now_s
         if run is not None:
             self.latency.observe(run, busy=ended.busy, tail_s=ended.tail_end_s - ended.started_s)
@@ -132,6 +138,11 @@ class Scheduler:
         else:
             self._finished += not ended.abandoned
         return self._dispatch(now_s)
+
+    def _end(self, now_s: float, lane: int) -> Running:
+        ended = self._running.pop(lane)
+        self._busy_s += now_s - ended.started_s
+        return ended
 
     def _finish_upgrade(self, now_s: float, lane: int, *, answered: bool) -> list[Action]:
         """How long it took is nothing to learn from: its thread waited for others, as long as they liked."""
@@ -149,7 +160,7 @@ class Scheduler:
         if lane in self._background:
             self._background.end(now_s, lane)
             return self._dispatch_upgrades(now_s)
-        ended = self._running.pop(lane)
+        ended = self._end(now_s, lane)
         if not ended.abandoned:
             self._terminated += 1
             self._wasted.add(now_s, now_s - ended.started_s)
@@ -202,6 +213,11 @@ class Scheduler:
         decision = self._policy.decide(now_s, waited, _idle(state), costs)
         return Plan(decision, question.deadline.budget_s, smallest_s)
 
+    def alone(self, now_s: float, job: Job) -> Variant | None:
+        """What the budget of a job that came at `now_s` would have bought had nobody else been there; None: nothing."""
+        upgrades = self._background.lanes > 0
+        return best_alone(now_s, job, self._policy.catalogue, self.latency.at(1), upgrades=upgrades)
+
     def state(self, now_s: float) -> SystemState:
         """The snapshot that policies see."""
         return SystemState(
@@ -238,6 +254,8 @@ class Scheduler:
             cancelled=self._cancelled,
             terminated=self._terminated,
             wasted_share=state.wasted_share,
+            busy_s=self._busy_s + sum(now_s - run.started_s for run in self._running.values()),
+            background_busy_s=self._background.busy_s(now_s),
         )
 
     def _dispatch(self, now_s: float) -> list[Action]:

@@ -10,7 +10,7 @@ import pytest
 
 from service import settings
 from service.core.errors import ErrorKind
-from service.telemetry.metrics import TABLE
+from service.telemetry.table import TABLE
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 GENERATE = DOCS / "generate.py"

@@ -21,12 +21,16 @@ def answered(
     timing: Timing = TIMING,
     expected_s: float = 0.02,
     terminated: str | None = None,
+    alone: str | None = "",
+    trace_id: str | None = None,
 ) -> RequestAnswered:
-    """An answer to an image of 5000 bytes under the request id `id-1`."""
+    """An answer to an image of 5000 bytes under the request id `id-1`; alone, the same variant would have answered."""
     before = None if terminated is None else variant(terminated)
     decision = Decision(variant(name, trained=trained), reason, 1.0, 0.09, expected_s, 0.03, met, (), before)
     header = ImageHeader("JPEG", 640, 480, 5000)
-    return RequestAnswered(protocol, Answer("id-1", (), decision, timing, header, budget_s, met, ()), 5000)
+    answer = Answer("id-1", (), decision, timing, header, budget_s, met, ())
+    best = None if alone is None else variant(alone or name)
+    return RequestAnswered(protocol, answer, 5000, best, trace_id)
 
 
 def failed(

@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import openmetrics, parser
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
+from service import __version__
 from service.core.errors import ErrorKind
 from service.core.events import Event, LifecycleChanged, VariantRefused
 from service.core.latency import Observation
@@ -14,15 +15,16 @@ from service.core.layout import Choice, Layout
 from service.core.messages import RefusedVariant, VariantRow
 from service.core.values import AccuracySource, Reason
 from service.dataplane import Health
-from service.telemetry import metrics as m
-from service.telemetry.metrics import Kind, Metrics, Spec
+from service.telemetry import table as m
+from service.telemetry.metrics import Metrics
+from service.telemetry.table import Kind, Spec, budget_class
 from tests.builders import TIMES_S, job, scheduler, variant
 from tests.unit.telemetry.events import MACS, TIMING, answered, failed, loaded
 
 USUAL_BUDGETS_S = {0.02, 0.05, 0.1, 0.2, 0.5}
 ON_ANSWER = {
-    m.REQUESTS, m.BUDGETS, m.DECISIONS, m.TOP1, m.MACS, m.IMAGE_BYTES, m.TOTAL, m.QUEUE, m.DECODE, m.INFERENCE,
-    m.BUDGET, m.RATIO,
+    m.REQUESTS, m.BUDGETS, m.ANSWERS, m.DECISIONS, m.TOP1, m.MACS, m.IMAGE_BYTES, m.TOTAL, m.RECEIVE, m.QUEUE,
+    m.DECODE, m.INFERENCE, m.RESPOND, m.BUDGET, m.RATIO,
 }  # fmt: skip
 
 Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
@@ -31,7 +33,7 @@ Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 @pytest.fixture
 def metrics() -> Metrics:
     """Metrics that know of b0 and b4."""
-    subject = Metrics()
+    subject = Metrics(cores=4, price_per_core_hour=0.05)
     for name in MACS:
         subject.observe(loaded(name))
     return subject
@@ -67,7 +69,7 @@ def every_event() -> Iterator[Event]:
         for reason in Reason:
             yield answered("b0", protocol=protocol, reason=reason, trained=False)
             yield answered("b4", protocol=protocol, reason=reason, met=False)
-        yield answered("b0", protocol=protocol, terminated="b4")
+        yield answered("b0", protocol=protocol, terminated="b4", alone="b4", timing=replace(TIMING, hold_s=0.001))
         for kind in ErrorKind:
             yield failed(kind, protocol=protocol, budget_s=0.05)
 
@@ -118,8 +120,12 @@ def service(metrics: Metrics) -> Service:
         (answered(), ON_ANSWER),
         (answered(trained=False), ON_ANSWER | {m.UNTRAINED}),
         (answered(terminated="b4"), ON_ANSWER | {m.TERMINATED}),
+        (answered(alone="b4"), ON_ANSWER | {m.DOWNGRADED, m.LOST}),
+        (answered("b4", alone="b0"), ON_ANSWER),
+        (answered(timing=replace(TIMING, hold_s=0.001)), ON_ANSWER | {m.HOLD}),
         (failed(ErrorKind.EMPTY_IMAGE), {m.REQUESTS}),
-        (failed(ErrorKind.QUEUE_FULL, budget_s=0.05), {m.REQUESTS, m.BUDGET}),
+        (failed(ErrorKind.DRAINING, budget_s=0.05), {m.REQUESTS, m.BUDGET}),
+        (failed(ErrorKind.QUEUE_FULL, budget_s=0.05), {m.REQUESTS, m.BUDGET, m.BUDGETS}),
         (failed(ErrorKind.INFEASIBLE_BUDGET, budget_s=0.05), {m.REQUESTS, m.BUDGET, m.BUDGETS}),
         (loaded("b0"), set()),
         (VariantRefused("b9", "1", "damaged"), set()),
@@ -129,8 +135,12 @@ def service(metrics: Metrics) -> Service:
         "answered",
         "untrained",
         "terminated",
+        "downgraded",
+        "better-than-expected",
+        "held",
         "failed",
         "failed-with-budget",
+        "shed",
         "infeasible",
         "loaded",
         "refused",
@@ -171,15 +181,48 @@ def test_a_client_that_hangs_up_when_its_budget_has_passed_was_missed(
     """As gRPC clients do whose deadline is the budget; one that leaves earlier has its own reasons."""
     event = replace(failed(ErrorKind.CANCELLED, budget_s=0.05), total_s=total_s)
     metrics.observe(event)
-    assert value(metrics, "budgets_total", protocol=event.protocol, outcome="missed") == missed
+    assert value(metrics, "budgets_total", protocol=event.protocol, budget="50ms", outcome="missed") == missed
 
 
 def test_each_outcome_of_a_budget_is_told_apart(metrics: Metrics) -> None:
-    """Met, missed, and refused because nothing fits."""
-    for event in (answered(met=True), answered(met=False), failed(ErrorKind.INFEASIBLE_BUDGET, budget_s=0.001)):
+    """Met, missed for want of a free machine, missed because nothing is so quick, shed, refused, and failed."""
+    outcomes: dict[str, Event] = {
+        "met": answered(budget_s=0.05),
+        "missed": answered(budget_s=0.05, met=False),
+        "unattainable": answered(budget_s=0.05, met=False, alone=None),
+        "shed": failed(ErrorKind.QUEUE_FULL, budget_s=0.05),
+        "infeasible": failed(ErrorKind.INFEASIBLE_BUDGET, budget_s=0.05),
+        "failed": failed(ErrorKind.INTERNAL, budget_s=0.05),
+    }
+    for event in outcomes.values():
         metrics.observe(event)
-    outcomes = ("met", "missed", "infeasible")
-    assert [value(metrics, "budgets_total", protocol="http", outcome=outcome) for outcome in outcomes] == [1, 1, 1]
+    counted = {
+        outcome: value(metrics, "budgets_total", protocol="http", budget="50ms", outcome=outcome)
+        for outcome in outcomes
+    }
+    assert counted == dict.fromkeys(outcomes, 1.0)
+
+
+def test_an_answer_in_time_is_met_though_nothing_was_expected_to_fit(metrics: Metrics) -> None:
+    """Runs may be quicker than their tail."""
+    metrics.observe(answered(alone=None))
+    assert value(metrics, "budgets_total", protocol="http", budget="100ms", outcome="met") == 1
+
+
+def test_accuracy_lost_to_load_is_what_nobody_else_would_have_cost(metrics: Metrics) -> None:
+    """Two answers of b0 for which b4 would have been bought on an idle machine, one for which b0 would."""
+    for alone in ("b4", "b4", "b0"):
+        metrics.observe(answered("b0", alone=alone))
+    assert value(metrics, "downgraded_answers_total", protocol="http", variant="b0") == 2
+    assert value(metrics, "lost_top1_total", budget="100ms") == pytest.approx(2 * (0.829 - 0.771))
+
+
+@pytest.mark.parametrize(
+    ("budget_s", "label"), [(0.001, "20ms"), (0.02, "20ms"), (0.0201, "50ms"), (0.5, "500ms"), (0.51, "longer")]
+)
+def test_a_budget_belongs_to_the_least_class_that_holds_it(budget_s: float, label: str) -> None:
+    """Limits are inside."""
+    assert budget_class(budget_s) == label
 
 
 def test_each_request_has_one_outcome(metrics: Metrics) -> None:
@@ -222,8 +265,10 @@ def test_labels_come_from_closed_sets(metrics: Metrics, service: Service) -> Non
     closed = {
         "protocol": {"http", "grpc"},
         "variant": {*MACS, m.NO_VARIANT},
-        "version": {"1"},
-        "outcome": {"answered", *ErrorKind, "met", "missed", "infeasible"},
+        "version": {"1", __version__},
+        "outcome": {"answered", *ErrorKind, "met", "missed", "unattainable", "shed", "infeasible", "failed"},
+        "budget": set(m.BUDGET_CLASSES.values()),
+        "lanes": {"foreground", "background"},
         "reason": set(Reason),
         "source": set(AccuracySource),
         "trained": {"true", "false"},
@@ -298,6 +343,24 @@ def test_variants_are_shown_with_what_they_are(metrics: Metrics, service: Servic
     assert value(metrics, "variant_tail_seconds", variant="b0") == pytest.approx(0.025)
 
 
+def test_variants_are_shown_with_what_they_weigh(metrics: Metrics, service: Service) -> None:
+    """From the table, and how long each took to load."""
+    metrics.refresh()
+    shown = ("loaded", "routed", "graph_bytes", "params", "macs", "load_seconds")
+    assert [value(metrics, f"variant_{name}", variant="b0") for name in shown] == [1, 1, 1, 1, 1, 1.25]
+
+
+def test_time_of_lanes_is_counted_while_they_run(metrics: Metrics, service: Service) -> None:
+    """Two lanes at work for a quarter of a second each, and a machine with its price."""
+    for number in range(2):
+        service.scheduler.submit(-0.25, job(number, 10.0, at_s=-0.25))
+    metrics.refresh()
+    assert value(metrics, "lane_busy_seconds_total", lanes="foreground") == pytest.approx(0.5)
+    assert value(metrics, "lane_busy_seconds_total", lanes="background") == 0
+    assert [value(metrics, name) for name in ("cores", "lane_threads", "price_per_core_hour")] == [4, 1, 0.05]
+    assert value(metrics, "info", version=__version__) == 1
+
+
 def test_no_gauges_before_there_is_a_dataplane() -> None:
     """A scrape during start-up works and shows none of ours."""
     starting = Metrics()
@@ -321,6 +384,27 @@ def test_openmetrics_is_given_to_those_who_ask(metrics: Metrics, service: Servic
     names = {family.name for family in families}
     assert content_type.startswith(openmetrics.exposition.CONTENT_TYPE_LATEST.split(";")[0])
     assert names >= {spec.name for spec in m.TABLE}
+
+
+def test_a_traced_answer_leaves_its_trace_id_where_the_format_can_say_it(metrics: Metrics) -> None:
+    """An exemplar at the bucket of its time, in OpenMetrics alone."""
+    metrics.observe(answered(trace_id="4bf92f3577b34da6a3ce929d0e0e4736"))
+    content = metrics.exposition("application/openmetrics-text;version=1.0.0")[0].decode()
+    exemplars = [
+        (sample.name, sample.exemplar.labels, sample.exemplar.value)
+        for family in parse_openmetrics(content)  # type: ignore[no-untyped-call]
+        for sample in family.samples
+        if sample.exemplar is not None
+    ]
+    traced = {"trace_id": "4bf92f3577b34da6a3ce929d0e0e4736"}
+    assert exemplars == [("effserve_request_seconds_bucket", traced, pytest.approx(TIMING.total_s))]
+    assert b"trace_id" not in metrics.exposition("")[0]
+
+
+def test_an_answer_without_a_trace_leaves_none(metrics: Metrics) -> None:
+    """Request ids come from clients and are no substitute."""
+    metrics.observe(answered())
+    assert b" # {" not in metrics.exposition("application/openmetrics-text;version=1.0.0")[0]
 
 
 def test_processes_show_themselves(metrics: Metrics) -> None:
