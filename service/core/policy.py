@@ -26,7 +26,7 @@ An insured request (P2) gets its cheapest variant first, in its turn among all o
 hand, in time that is left over, stands in `upgrading`.
 
 Under overload, jobs that cannot make their deadline any more run behind those that can. Strict ones are refused at
-once; others when no answer can be expected within `PATIENCE_S` of their deadline. New ones are refused at the door when
+once; others when no answer can be expected within `patience_s` of their deadline. New ones are refused at the door when
 that is so for who is late, and they or somebody else because of them would be; and while too much work waits.
 [ADR 8](../../docs/decisions/0008-terminating-upgrades.md)
 """
@@ -45,9 +45,6 @@ from service.core.situation import MOST_DEADLINES, SOONEST_S, Situation
 from service.core.state import Costs, Running, SystemState
 from service.core.values import Decision, Job, Mode, Reason, Variant
 
-PATIENCE_S = 1.0
-"""How long after its deadline a late request may still be answered. Its client wants the answer (best effort), or else
-to be told soon that there will be none."""
 MOST_WASTED = 0.1
 """Share of the lanes' time that may go into terminated runs."""
 ROOM = 1.25
@@ -104,6 +101,9 @@ class BudgetPolicy:
     """Predicted work per lane above which new requests that would be late are refused."""
     terminates: bool = True
     """Whether running upgrades may be terminated."""
+    patience_s: float = 1.0
+    """How long after its deadline a late request may still be answered. Its client wants the answer (best effort), or
+    else to be told soon that there will be none."""
 
     def next_action(self, now_s: float, state: SystemState, costs: Costs) -> Action | None:
         """Refuse who is hopeless; start the most urgent one of the others, or make room for it where it must be. Who is
@@ -115,9 +115,9 @@ class BudgetPolicy:
             return Reject(hopeless, situation.infeasible(hopeless))
         if state.idle_lanes:
             return self._start(situation)
-        if overdue := situation.overdue(PATIENCE_S):
-            detail = f"its deadline has passed or will, and no answer is expected until {PATIENCE_S:g} s after it"
-            return Reject(overdue, self._full(situation, detail, PATIENCE_S))
+        if overdue := situation.overdue(self.patience_s):
+            detail = f"its deadline has passed or will, and no answer is expected until {self.patience_s:g} s after it"
+            return Reject(overdue, self._full(situation, detail, self.patience_s))
         return self._make_room(situation)
 
     def wake_s(self, now_s: float, state: SystemState, costs: Costs) -> float | None:
@@ -164,8 +164,8 @@ class BudgetPolicy:
         waits = f"{situation.backlog_s() * 1e3:.0f} ms of work waits for each lane"
         if late and situation.backlog_s() > self.backlog_limit_s:
             return self._full(situation, f"{waits}; the limit is {self.backlog_limit_s * 1e3:.0f} ms")
-        if situation.late_wait_s(job) > PATIENCE_S and situation.makes_late(job):
-            return self._full(situation, f"{waits}, and more comes than can be answered in time", PATIENCE_S)
+        if situation.late_wait_s(job) > self.patience_s and situation.makes_late(job):
+            return self._full(situation, f"{waits}, and more comes than can be answered in time", self.patience_s)
         return None
 
     def smallest_feasible_budget_s(self, now_s: float, job: Job, state: SystemState, costs: Costs) -> float:

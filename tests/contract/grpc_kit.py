@@ -1,6 +1,7 @@
 """A gRPC server on a real socket, over a real dataplane whose lanes end their runs when the test says so."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -172,8 +173,10 @@ def composed(
     gate: Gate, seen: Recorder, lanes: int, times_s: Mapping[str, float] = SLOW_S, **options: object
 ) -> tuple[Dataplane, Scheduler]:
     """A dataplane over the paper's family, with the real policy (which `options` go to) and scheduler, and as many
-    background lanes as others. Nothing is reserved for arrivals: one a second would be overload for such slow runs."""
-    rule = policy(FAMILY, **{"backlog_limit_s": BACKLOG_LIMIT_S, "arrival_reserve": 0.0, **options})  # type: ignore[arg-type]
+    background lanes as others. Nothing is reserved for arrivals, and nobody is refused for being late: one request a
+    second would be overload for such slow runs."""
+    settled = {"backlog_limit_s": BACKLOG_LIMIT_S, "patience_s": math.inf, "arrival_reserve": 0.0, **options}
+    rule = policy(FAMILY, **settled)  # type: ignore[arg-type]
     scheduler = Scheduler(policy=rule, latency=latency(times_s), lanes=lanes, background_lanes=lanes)
     return over(scheduler, rule, [GatedLane(gate) for _ in range(2 * lanes)], seen, time.monotonic), scheduler
 
