@@ -32,6 +32,7 @@ from service.edges.http.server import HttpServer
 from service.edges.oip.service import OpenInference
 from service.edges.oip.statistics import Statistics
 from service.edges.questions import Defaults
+from service.edges.recent import Recent
 from service.pipeline import trials
 from service.pipeline.cpus import usable_cores
 from service.pipeline.executor import Executor
@@ -165,10 +166,10 @@ def _policy(settings: Settings, loaded: Loaded) -> BudgetPolicy:
 async def _serve(settings: Settings, prepared: Prepared, observer: Observer, metrics: Metrics) -> None:
     clock = time.monotonic
     stop = _signals()
-    statistics = Statistics(prepared.loaded.entries)
-    dataplane, lanes = compose(settings, prepared, Fanout(observer, statistics), clock)
+    statistics, recent = Statistics(prepared.loaded.entries), Recent(clock)
+    dataplane, lanes = compose(settings, prepared, Fanout(observer, statistics, recent), clock)
     metrics.watch(dataplane.health, dataplane.variants)
-    http, grpc = _edges(settings, dataplane, statistics, _scrape(metrics), clock)
+    http, grpc = _edges(settings, dataplane, statistics, recent, _scrape(metrics), clock)
     try:
         ports = http.bind(settings.http.host, settings.http.port), grpc.bind(settings.grpc.host, settings.grpc.port)
     except OSError as error:
@@ -222,7 +223,7 @@ def compose(settings: Settings, prepared: Prepared, observer: Observer, clock: C
 
 
 def _edges(
-    settings: Settings, dataplane: Dataplane, statistics: Statistics, scrape: Scrape, clock: Clock
+    settings: Settings, dataplane: Dataplane, statistics: Statistics, recent: Recent, scrape: Scrape, clock: Clock
 ) -> tuple[HttpServer, GrpcServer]:
     routing = settings.routing
     defaults = Defaults(routing.default_budget_ms, routing.default_mode, routing.policy)
@@ -233,7 +234,13 @@ def _edges(
         dataplane, statistics=statistics, defaults=defaults, batch=settings.limits.batch, image_bytes=image_bytes
     )
     app = create_http_app(
-        dataplane, clock=clock, defaults=defaults, limits=limits, scrape=scrape, open_inference=open_inference
+        dataplane,
+        clock=clock,
+        defaults=defaults,
+        limits=limits,
+        scrape=scrape,
+        open_inference=open_inference,
+        recent=recent,
     )
     timeout_s, keep_alive_s = settings.drain.timeout_s, settings.http.keep_alive_s
     http = HttpServer(app, clock=clock, keep_alive_s=keep_alive_s, timeout_s=timeout_s)

@@ -23,6 +23,7 @@ from service.edges.http.app import Limits, create_http_app
 from service.edges.http.server import HttpServer
 from service.edges.oip.statistics import Statistics
 from service.edges.questions import Defaults
+from service.edges.recent import Recent
 from service.wire import grpc_inference_pb2 as pb
 from service.wire import grpc_inference_pb2_grpc
 from tests.contract.grpc_kit import DEFAULTS, IMAGE_BYTES, PATIENCE_S, REQUEST_BYTES, STOP_S, Recorder, open_inference
@@ -66,7 +67,13 @@ async def serving(store: Path, defaults: Defaults = DEFAULTS, **overrides: dict[
     service = open_inference(dataplane, statistics, defaults)
     limits = Limits(IMAGE_BYTES, 10 * REQUEST_BYTES, upload_timeout_s=PATIENCE_S, request_bytes=REQUEST_BYTES)
     app = create_http_app(
-        dataplane, clock=clock, defaults=defaults, limits=limits, scrape=no_metrics, open_inference=service
+        dataplane,
+        clock=clock,
+        defaults=defaults,
+        limits=limits,
+        scrape=no_metrics,
+        open_inference=service,
+        recent=Recent(clock),
     )
     http = HttpServer(app, clock=clock, keep_alive_s=PATIENCE_S, timeout_s=10, handshake_s=0.0)
     over_grpc = GrpcServer(
