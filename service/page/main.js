@@ -37,6 +37,7 @@ let settling = 0;
 const view = () => ({
   rows: state.own?.rows ?? state.table,
   overhead: state.own?.overhead ?? state.overhead,
+  waited: state.own?.waited ?? 0,
   axis: state.axis,
   budget: state.budget,
 });
@@ -45,7 +46,7 @@ function show() {
   if (state.axis === null) return;
   const seen = view();
   const answer = state.answer;
-  plot.show({ ...seen, chosen: answer?.decision.variant, took: answer && answer.timing_ms.decode + answer.timing_ms.inference + seen.overhead });
+  plot.show({ ...seen, chosen: answer?.decision.variant, took: answer?.budget.spent_ms });
   drawLadder(byId("ladder"), seen, setBudget);
   byId("ladder-title").textContent = state.own ? "This photo would have got" : "A photo would get now";
   const row = bought(seen.rows, seen.budget, seen.overhead);
@@ -103,8 +104,10 @@ function onAnswer(answer, first) {
   const trained = new Map(state.table.map((row) => [row.name, row.trained]));
   const rows = rowsOfAnswer(answer, trained);
   // Later answers of one question were decided when part of the budget was spent on the first.
-  const overhead = first ? overheadOf(answer.decision, answer.budget.requested_ms) : state.own.overhead;
-  state.own = { rows, overhead };
+  const { overhead, waited } = first
+    ? { overhead: overheadOf(answer.decision, answer.budget.requested_ms), waited: answer.timing_ms.receive + answer.timing_ms.queue }
+    : state.own;
+  state.own = { rows, overhead, waited };
   byId("answer-body").replaceChildren(...answered(answer));
   byId("time-body").replaceChildren(...explained(answer));
   byId("said").textContent = spoken(answer);

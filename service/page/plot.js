@@ -57,7 +57,10 @@ export class Plot {
     new ResizeObserver(() => this.#draw()).observe(box);
   }
 
-  /** `rows`, `axis`, `overhead`, `budget`, and of an answer `chosen` and `took`. */
+  /**
+   * `rows`, `axis`, `budget`; `overhead`, which has to fit beside a tail, and `waited`, what of it was not only kept in
+   * reserve; and of an answer `chosen` and `took`.
+   */
   show(view) {
     this.#view = view;
     this.#draw();
@@ -67,14 +70,14 @@ export class Plot {
     const width = Math.floor(this.#box.clientWidth);
     const height = Math.floor(this.#box.clientHeight);
     if (this.#view === null || width === 0) return;
-    const { rows, axis, budget, overhead, chosen, took } = this.#view;
+    const { rows, axis, budget, overhead, waited, chosen, took } = this.#view;
     const known = rows.filter((row) => row.top1 !== null);
     if (known.length === 0) return;
     const vertical = accuracies(known);
     const frame = { left: MARGIN.left, right: width - MARGIN.right, top: MARGIN.top, bottom: height - MARGIN.bottom };
     const x = (value) => frame.left + axis.share(value) * (frame.right - frame.left);
     const y = (share) => frame.bottom - ((share - vertical.from) / (vertical.to - vertical.from)) * (frame.bottom - frame.top);
-    const points = known.map((row) => ({ name: row.name, row, x: x(row.tail + overhead), from: x(row.expected + overhead), y: y(row.top1) }));
+    const points = known.map((row) => ({ name: row.name, row, x: x(row.tail + overhead), from: x(row.expected + waited), y: y(row.top1) }));
     const steps = corners(front(known).map((row) => [x(row.tail + overhead), y(row.top1)]), frame.right);
     const wouldBe = bought(known, budget, overhead);
     this.#box.replaceChildren(
