@@ -5,7 +5,7 @@
 
 const NEVER = new Set(["dominated", "untrained", "unknown_accuracy"]);
 
-/** Rows of the live table, for a photo of 0.2 megapixels. */
+/** Rows of the live table: each network for a photo of 0.2 megapixels, with all lanes at work. */
 export const rowsOfTable = (table) =>
   table.variants.map((row) => ({
     name: row.name,
@@ -20,9 +20,9 @@ export const rowsOfTable = (table) =>
     dataset: row.accuracy.dataset,
   }));
 
-/** The same figures for the very photo that was answered. */
-export const rowsOfAnswer = (answer, trained) =>
-  (answer.decision.candidates ?? []).map((row) => ({
+/** What a decision saw: what each network would have cost that photo in that moment. */
+export const rowsOfDecision = (decision, trained) =>
+  (decision.candidates ?? []).map((row) => ({
     name: row.variant,
     top1: row.top1,
     source: row.top1_source,

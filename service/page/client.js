@@ -23,7 +23,6 @@ async function asked(path, options = {}) {
   throw new Problem({ title: `The service answered ${response.status}`, ...document });
 }
 
-export const plan = async () => (await asked("plan")).json();
 export const labels = async (variant) => (await asked(`variants/${encodeURIComponent(variant)}/labels`)).json();
 export const sample = async (path) => (await asked(path)).blob();
 

@@ -1,8 +1,8 @@
 /** The page: one state, the events that change it, and what shows it. */
 
 import { answered, failed } from "./answer.js";
-import { bought, overheadOf, rowsOfAnswer, rowsOfTable } from "./choice.js";
-import { Problem, classify, plan, watch } from "./client.js";
+import { bought, overheadOf, rowsOfDecision, rowsOfTable } from "./choice.js";
+import { Problem, classify, watch } from "./client.js";
 import { byId, el } from "./dom.js";
 import { axisOf, ms } from "./figures.js";
 import { addKnows } from "./knows.js";
@@ -20,31 +20,22 @@ const STEPS = 240;
 const state = {
   budget: 100,
   photo: null,
-  words: "",
   answer: null,
   table: [],
   axis: null,
-  /** Of a photo of 0.2 megapixels. */
-  overhead: 0,
-  /** Of the photo that was answered. */
+  /** `rows`, `overhead` and `waited` of a photo of 0.2 megapixels that came now … */
+  any: null,
+  /** … and of the photo that was answered. */
   own: null,
 };
 const plot = new Plot(byId("plot"));
 let asking = new AbortController();
 let settling = 0;
 
-/** The figures of the photo that was answered, or else of any. */
-const view = () => ({
-  rows: state.own?.rows ?? state.table,
-  overhead: state.own?.overhead ?? state.overhead,
-  waited: state.own?.waited ?? 0,
-  axis: state.axis,
-  budget: state.budget,
-});
-
 function show() {
-  if (state.axis === null) return;
-  const seen = view();
+  const figures = state.own ?? state.any;
+  if (state.axis === null || figures === null) return;
+  const seen = { ...figures, axis: state.axis, budget: state.budget };
   const answer = state.answer;
   plot.show({ ...seen, chosen: answer?.decision.variant, took: answer?.budget.spent_ms });
   drawLadder(byId("ladder"), seen, setBudget);
@@ -58,10 +49,14 @@ function show() {
   if (document.activeElement !== byId("budget")) byId("budget").value = state.budget;
 }
 
-function setBudget(budget) {
+function setFigure(budget) {
   state.budget = budget;
   byId("budget").value = budget;
-  byId("slider").value = Math.round(state.axis.share(budget) * STEPS);
+}
+
+function setBudget(budget) {
+  setFigure(budget);
+  if (state.axis) byId("slider").value = Math.round(state.axis.share(budget) * STEPS);
   changed();
 }
 
@@ -73,7 +68,7 @@ function changed() {
 }
 
 function takePhoto(photo, words) {
-  Object.assign(state, { photo, words, answer: null, own: null });
+  Object.assign(state, { photo, answer: null, own: null });
   showPhoto(photo, words);
   ask();
 }
@@ -101,8 +96,7 @@ async function ask() {
 
 function onAnswer(answer, first) {
   state.answer = answer;
-  const trained = new Map(state.table.map((row) => [row.name, row.trained]));
-  const rows = rowsOfAnswer(answer, trained);
+  const rows = rowsOfDecision(answer.decision, trained());
   // Later answers of one question were decided when part of the budget was spent on the first.
   const { overhead, waited } = first
     ? { overhead: overheadOf(answer.decision, answer.budget.requested_ms), waited: answer.timing_ms.receive + answer.timing_ms.queue }
@@ -111,10 +105,11 @@ function onAnswer(answer, first) {
   byId("answer-body").replaceChildren(...answered(answer));
   byId("time-body").replaceChildren(...explained(answer));
   byId("said").textContent = spoken(answer);
-  if (state.table.length === 0) state.table = rows;
   settleAxis(rows);
   show();
 }
+
+const trained = () => new Map(state.table.map((row) => [row.name, row.trained]));
 
 function onProblem(problem) {
   Object.assign(state, { answer: null, own: null });
@@ -139,8 +134,11 @@ function settleAxis(rows) {
 }
 
 function onState(live) {
+  const { budget_ms: budget, decision } = live.plan;
   state.table = rowsOfTable(live.table);
-  if (state.table.length) settleAxis(state.table);
+  state.any = { rows: rowsOfDecision(decision, trained()), overhead: overheadOf(decision, budget), waited: 0 };
+  if (state.axis === null && !state.photo) setFigure(budget);
+  settleAxis(state.any.rows);
   showLive(live, state.table);
   show();
 }
@@ -152,8 +150,7 @@ function addControls() {
   box.style.setProperty("--right", `${MARGIN.right}px`);
   slider.addEventListener("input", () => {
     if (state.axis === null) return;
-    state.budget = state.axis.value(slider.value / STEPS);
-    byId("budget").value = state.budget;
+    setFigure(state.axis.value(slider.value / STEPS));
     changed();
   });
   byId("budget").addEventListener("input", ({ target }) => {
@@ -165,21 +162,7 @@ function addControls() {
   for (const control of [byId("strict"), ...document.querySelectorAll("[name=how]")]) control.addEventListener("change", changed);
 }
 
-async function begin() {
-  addControls();
-  addKnows(() => state.answer?.decision.variant ?? state.table.findLast((row) => row.routed)?.name ?? state.table[0]?.name);
-  addPhotos(takePhoto, (error) => onProblem(error));
-  watch(onState, () => showPill("away"));
-  try {
-    const { budget_ms: budget, decision } = await plan();
-    state.overhead = overheadOf(decision, budget);
-    if (!state.photo) Object.assign(state, { budget });
-    byId("budget").value = state.budget;
-    show();
-  } catch (error) {
-    if (!(error instanceof Problem)) throw error;
-    // The live state says that the service is away.
-  }
-}
-
-begin();
+addControls();
+addKnows(() => state.answer?.decision.variant ?? state.table.findLast((row) => row.routed)?.name ?? state.table[0]?.name);
+addPhotos(takePhoto, onProblem);
+watch(onState, () => showPill("away"));

@@ -42,6 +42,9 @@ async def test_the_state_is_the_table_and_what_happens() -> None:
         assert state["health"]["status"] == "ready"
         assert state["last_minute"] == {"met": 0, "missed": 0, "refused": 0, "failed": 0, "answers": {}}
         assert (state["arrivals_per_s"], state["slowdown"]) == (0.0, 1.0)
+        plan = (await kit.client.get("/plan")).json()
+        assert state["plan"]["budget_ms"] == plan["budget_ms"] == 100.0
+        assert state["plan"]["decision"]["candidates"] == plan["decision"]["candidates"]
 
 
 async def test_what_happens_is_seen_by_everybody() -> None:

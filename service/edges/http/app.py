@@ -18,7 +18,8 @@ from starlette.types import ASGIApp
 
 from service import __version__
 from service.core.errors import EffserveError, ErrorKind, fault
-from service.core.messages import Answer, ClassifyRequest, Plan
+from service.core.messages import Answer, ClassifyRequest
+from service.core.values import Question
 from service.dataplane import Dataplane, OnAnswer
 from service.edges.anytime import as_they_come
 from service.edges.http import v2
@@ -233,8 +234,7 @@ class _Edge:
     ) -> Response:
         """What a photo of 0.2 megapixels would get if it came now. Runs nothing."""
         wanted = question(_with_header(asked, budget), started_s(request, self._clock), self._defaults)
-        plan: Plan = self._dataplane.plan(wanted)
-        return self._response(PlanModel.of(plan, mode=wanted.mode).model_dump_json())
+        return self._response(self._planned(wanted).model_dump_json())
 
     async def variants(self) -> Response:
         """The live accuracy/latency/cost table, cheapest first, with the Pareto set marked."""
@@ -346,12 +346,17 @@ class _Edge:
     def _readiness(self) -> str:
         return "ready" if self._dataplane.ready else "draining" if self._dataplane.draining else "starting"
 
+    def _planned(self, wanted: Question) -> PlanModel:
+        return PlanModel.of(self._dataplane.plan(wanted), mode=wanted.mode)
+
     def _table(self) -> VariantsModel:
         return VariantsModel.of(self._dataplane.variants(), self._dataplane.refused())
 
     def _picture(self) -> bytes:
         health, outcomes = self._dataplane.health(), self._recent.outcomes()
-        return event("state", LiveModel.of(health, self._readiness(), outcomes, self._table()).model_dump_json())
+        plan = self._planned(question(PlanParameters(), self._clock(), self._defaults))
+        state = LiveModel.of(health, self._readiness(), outcomes, table=self._table(), plan=plan)
+        return event("state", state.model_dump_json())
 
     async def _pictures(self, request: Request) -> AsyncGenerator[bytes, None]:
         watcher = Watcher(lambda: hang_up(request))

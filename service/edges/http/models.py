@@ -338,11 +338,13 @@ class LiveModel(_Model):
     slowdown: float = Field(description="How much slower the machine runs now than at calibration.")
     last_minute: LastMinuteModel
     table: VariantsModel
+    plan: PlanModel = Field(description="For a request that names nothing.")
 
     @classmethod
-    def of(cls, health: Health, status: str, outcomes: Outcomes, table: VariantsModel) -> Self:
+    def of(cls, health: Health, status: str, outcomes: Outcomes, *, table: VariantsModel, plan: PlanModel) -> Self:
         """From what the dataplane says and what was counted."""
         return cls(
+            plan=plan,
             health=HealthModel.of(health, status),
             arrivals_per_s=round(health.statistics.arrivals_per_s, 3),
             slowdown=round(health.latency.slowdown, 3),

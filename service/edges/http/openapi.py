@@ -56,9 +56,9 @@ EVENTS = _stream(
     'event: answer\ndata: {"final": false, …}\n\nevent: final\ndata: {"final": true, …}\n\n',
 )
 PICTURES = _stream(
-    "`event: state` once a second: `health` as `/readyz` has it, `table` as `/variants` has it, `arrivals_per_s`, "
-    "`slowdown`, and `last_minute`: the requests that `met` or `missed` their budgets, were `refused` or `failed`, and "
-    "the `answers` by variant.",
+    "`event: state` once a second: `health` as in `/readyz`, `table` as in `/variants`, `plan` as in `/plan` for a "
+    "request that names nothing, `arrivals_per_s`, `slowdown`, and `last_minute`: the requests that `met` or `missed` "
+    "their budgets, were `refused` or `failed`, and the `answers` by variant.",
     ["state"],
     'event: state\ndata: {"health": {"status": "ready", …}, "table": {"variants": […]}, …}\n\n',
 )
