@@ -75,6 +75,15 @@ class Seen:
         return self.answered()
 
 
+def boxes(page: Page, selector: str) -> list[dict[str, float]]:
+    """Where elements are, all at one moment: the plot is drawn anew each second."""
+    found: list[dict[str, float]] = page.evaluate(
+        "(selector) => [...document.querySelectorAll(selector)].map((node) => node.getBoundingClientRect().toJSON())",
+        selector,
+    )
+    return found
+
+
 @contextmanager
 def seeing(browser: Browser, url: str, **options: Any) -> Iterator[Seen]:  # noqa: ANN401
     """A page in a context of its own; `options` are the context's."""

@@ -5,7 +5,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.browser.kit import Seen
+from tests.browser.kit import Seen, boxes
 
 ENOUGH_MS = 60_000
 ASKING_MS = 10
@@ -42,7 +42,7 @@ def test_the_slider_stands_below_its_budget_in_the_plot(seen: Seen) -> None:
     page.locator("#slider").focus()
     for key in ("Home", "End", "PageDown"):
         page.keyboard.press(key)
-        line, slider = page.locator("#plot line.limit").bounding_box(), page.locator("#slider").bounding_box()
+        line, slider = boxes(page, "#slider, #plot line.limit")
         thumb = page.evaluate("parseFloat(getComputedStyle(document.documentElement).getPropertyValue('--thumb'))")
         share = int(page.locator("#slider").input_value()) / 240
         middle = slider["x"] + thumb / 2 + share * (slider["width"] - thumb)

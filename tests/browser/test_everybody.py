@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.kit import DESKTOP, PHONE, Browser, Seen, seeing
+from tests.browser.kit import DESKTOP, PHONE, Browser, Seen, boxes, seeing
 from tests.browser.states import DOMINATED, PUBLISHED, published
 
 STOPS = ("knows-open", "file", "slider", "budget", "strict")
@@ -114,8 +114,8 @@ def test_a_phone_takes_photos_and_scrolls_one_way(phone: Seen) -> None:
     assert page.locator("#camera").get_attribute("capture") == "environment"
     phone.take_sample()
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
-    for control in page.locator(".button:visible, .rung, .sample, .switch label, #budget").all():
-        assert control.bounding_box()["height"] >= 36
+    for control in boxes(page, ".button, .rung, .sample, .switch label, #budget"):
+        assert control["height"] >= 36
 
 
 def test_a_dark_room_gets_a_dark_page(browser: Browser, trained: str) -> None:
@@ -157,8 +157,8 @@ def test_names_in_the_plot_do_not_cover_each_other(browser: Browser, trained: st
         names = seen.page.locator("#plot .name")
         assert sorted(names.all_text_contents()) == sorted([*PUBLISHED, *DOMINATED])
         for kind in ("#plot .name", "#plot .tick"):
-            boxes = [one.bounding_box() for one in seen.page.locator(kind).all()]
-            assert [pair for pair in itertools.combinations(boxes, 2) if _cover(*pair)] == []
+            found = boxes(seen.page, kind)
+            assert [pair for pair in itertools.combinations(found, 2) if _cover(*pair)] == []
 
 
 def _cover(one: dict[str, float], other: dict[str, float]) -> bool:
