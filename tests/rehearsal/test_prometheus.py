@@ -9,8 +9,9 @@ import yaml
 
 from service.telemetry.table import TABLE
 from tests.rehearsal.prometheus import CONFIGURATION, Prometheus
-from tests.rehearsal.tools import need
+from tests.rehearsal.tools import ROOT, need
 
+RUNBOOK = ROOT / "docs" / "runbook.md"
 NAME = re.compile(r"\b(?:effserve[:_][\w:]+|up)\b")
 NEVER_HERE = {
     "effserve_untrained_answers_total": "all networks of this run are trained",
@@ -75,6 +76,12 @@ def test_every_rule_is_evaluated_without_error(watched: Prometheus) -> None:
 def test_what_an_alert_reads_is_there(watched: Prometheus, name: str) -> None:
     """An alert about a series that nobody writes would never fire."""
     assert watched.instant(name) != []
+
+
+@pytest.mark.parametrize("query", re.findall(r"```promql\n(.*?)```", RUNBOOK.read_text(encoding="utf-8"), re.DOTALL))
+def test_the_runbooks_queries_can_be_asked(watched: Prometheus, query: str) -> None:
+    """They are understood; most of them find nothing in a service that does well."""
+    assert isinstance(watched.instant(query), list)
 
 
 def test_what_is_never_here_exists_all_the_same() -> None:
