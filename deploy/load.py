@@ -96,7 +96,8 @@ def _tell(load: Load) -> None:
     sys.stdout.flush()
 
 
-async def _main(asked: argparse.Namespace) -> None:
+async def run(asked: argparse.Namespace) -> None:
+    """Ask as the options say, and tell now and then what came of it."""
     async with AsyncExitStack() as stack:
         clients = [
             await stack.enter_async_context(AsyncClient(url, retries=NEVER)) for url in (asked.http, asked.grpc) if url
@@ -122,7 +123,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error("name a server with --http, --grpc, or both")
     if min(asked.rate, asked.swing, asked.seconds) <= 0:
         parser.error("--rate, --swing and --seconds are more than 0")
-    asyncio.run(_main(asked))
+    asyncio.run(run(asked))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
 ROUTES = set(
-    re.findall(r"add_api_route\(\s*\"(/\w+)\"", (ROOT / "service" / "edges" / "http" / "app.py").read_text(encoding="utf-8"))
+    re.findall(
+        r"add_api_route\(\s*\"(/\w+)\"", (ROOT / "service" / "edges" / "http" / "app.py").read_text(encoding="utf-8")
+    )
 )
 
 
