@@ -64,9 +64,8 @@ check: $(VENV)/dev.stamp ## committed stubs, generated pages and dashboards matc
 	$(BIN)/python -m deploy.dashboards --check
 
 .PHONY: unit
-unit: $(VENV)/dev.stamp ## the tests, and branch coverage of the core
-	$(BIN)/coverage run -m pytest
-	$(BIN)/coverage report
+unit: $(VENV)/dev.stamp ## the tests, a process for each core, and branch coverage of the core
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov --cov-report term-missing:skip-covered
 
 .PHONY: wire
 wire: $(VENV)/dev.stamp ## regenerate the gRPC stubs
