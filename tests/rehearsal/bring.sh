@@ -48,7 +48,7 @@ engine() {
     mkdir -p "$storage"
     printf '[storage]\ndriver = "overlay"\ngraphroot = "%s/images"\nrunroot = "%s/run"\n' "$storage" "$storage" >"$folder/storage.conf"
     export CONTAINERS_STORAGE_CONF="$folder/storage.conf"
-    if ! podman image exists localhost/python-base; then
+    if ! podman image exists localhost/python-base 2>/dev/null; then
         base=$(mktemp -d)
         debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$base" >"$folder/debootstrap.log" 2>&1 ||
             { echo "debootstrap failed, see $folder/debootstrap.log"; return; }
