@@ -63,9 +63,13 @@ class Column:
     unit: str
 
 
-def lines(about: About, *queries: Query, stacked: bool = False, share: bool = False) -> timeseries.Panel:
-    """Values over time; `stacked` as areas one on the other, with `share` each as a part of the whole."""
-    panel = _about(timeseries.Panel(), about).min(0).tooltip(_all_series())
+def lines(
+    about: About, *queries: Query, stacked: bool = False, share: bool = False, from_zero: bool = True
+) -> timeseries.Panel:
+    """Values over time; `stacked` as areas one on the other, with `share` each as a part of the whole. Not `from_zero`
+    where the difference of two lines is what matters."""
+    panel = _about(timeseries.Panel(), about).tooltip(_all_series())
+    panel = panel.min(0) if from_zero else panel
     panel = panel.legend(_legend()).line_width(1).show_points(common.VisibilityMode.NEVER)
     if stacked or share:
         mode = common.StackingMode.PERCENT if share else common.StackingMode.NORMAL

@@ -92,7 +92,7 @@ def _lines(axes: Axes, panel: Json, found: list[list[Drawn]]) -> None:
         if stacking == "percent":
             heights = heights / np.maximum(heights.sum(axis=0), 1e-12)
         axes.stackplot(times_s, heights, labels=[one.name for one in series], alpha=0.6)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(bottom=panel["fieldConfig"]["defaults"].get("min"))
     axes.set_xticks([])
     if series:
         axes.legend(fontsize=5, loc="upper left", ncols=2)
