@@ -19,7 +19,7 @@ from service.telemetry import table as m
 from service.telemetry.metrics import Metrics
 from service.telemetry.table import Kind, Spec, budget_class
 from tests.builders import TIMES_S, job, scheduler, variant
-from tests.unit.telemetry.events import MACS, TIMING, answered, failed, loaded
+from tests.unit.telemetry.events import MACS, TIMING, TRACE_ID, answered, failed, journey, loaded
 
 USUAL_BUDGETS_S = {0.02, 0.05, 0.1, 0.2, 0.5}
 ON_ANSWER = {
@@ -387,23 +387,25 @@ def test_openmetrics_is_given_to_those_who_ask(metrics: Metrics, service: Servic
 
 
 def test_a_traced_answer_leaves_its_trace_id_where_the_format_can_say_it(metrics: Metrics) -> None:
-    """An exemplar at the bucket of its time, in OpenMetrics alone."""
-    metrics.observe(answered(trace_id="4bf92f3577b34da6a3ce929d0e0e4736"))
+    """An exemplar at the bucket of its time, its waiting and its run, in OpenMetrics alone."""
+    metrics.observe(answered(journey=journey()))
     content = metrics.exposition("application/openmetrics-text;version=1.0.0")[0].decode()
-    exemplars = [
-        (sample.name, sample.exemplar.labels, sample.exemplar.value)
+    exemplars = {
+        sample.name.removeprefix("effserve_"): (sample.exemplar.labels, sample.exemplar.value)
         for family in parse_openmetrics(content)  # type: ignore[no-untyped-call]
         for sample in family.samples
         if sample.exemplar is not None
-    ]
-    traced = {"trace_id": "4bf92f3577b34da6a3ce929d0e0e4736"}
-    assert exemplars == [("effserve_request_seconds_bucket", traced, pytest.approx(TIMING.total_s))]
+    }
+    times_s = {"request": TIMING.total_s, "queue": TIMING.queue_s, "inference": TIMING.inference_s}
+    traced = {"trace_id": TRACE_ID}
+    assert exemplars == {f"{name}_seconds_bucket": (traced, pytest.approx(value)) for name, value in times_s.items()}
     assert b"trace_id" not in metrics.exposition("")[0]
 
 
 def test_an_answer_without_a_trace_leaves_none(metrics: Metrics) -> None:
-    """Request ids come from clients and are no substitute."""
+    """Request ids come from clients and are no substitute; nor are ids of traces that are not recorded."""
     metrics.observe(answered())
+    metrics.observe(answered(journey=journey(sampled=False)))
     assert b" # {" not in metrics.exposition("application/openmetrics-text;version=1.0.0")[0]
 
 
