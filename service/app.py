@@ -68,11 +68,11 @@ def _silent(_: int) -> Iterator[Announce]:
 def run(settings: Settings, progress: Progress = _silent) -> None:
     """Serve until a signal comes. Raises `StartupError`."""
     configure_logs(settings)
+    tracing = _tracing(settings)
     if settings.http.port == settings.grpc.port != 0:
         raise StartupError(f"http.port and grpc.port are both {settings.http.port}; each protocol needs its own")
     check_port(settings.http.host, settings.http.port)
     check_port(settings.grpc.host, settings.grpc.port)
-    tracing = _tracing(settings)
     metrics = Metrics(cores=usable_cores(), price_per_core_hour=settings.telemetry.price_per_core_hour)
     observers: list[Observer] = [metrics, logs.Logs(requests=settings.log.requests)]
     if tracing is not None:

@@ -16,6 +16,7 @@ from service.core.messages import RefusedVariant, VariantRow
 from service.core.values import AccuracySource, Reason
 from service.dataplane import Health
 from service.telemetry import table as m
+from service.telemetry.live import SpanStatistics
 from service.telemetry.metrics import Metrics
 from service.telemetry.table import Kind, Spec, budget_class
 from tests.builders import TIMES_S, job, scheduler, variant
@@ -266,7 +267,10 @@ def test_labels_come_from_closed_sets(metrics: Metrics, service: Service) -> Non
         "protocol": {"http", "grpc"},
         "variant": {*MACS, m.NO_VARIANT},
         "version": {"1", __version__},
-        "outcome": {"answered", *ErrorKind, "met", "missed", "unattainable", "shed", "infeasible", "failed"},
+        "outcome": {
+            *("answered", *ErrorKind, "met", "missed", "unattainable", "shed", "infeasible", "failed"),
+            *("exported", "dropped"),
+        },
         "budget": set(m.BUDGET_CLASSES.values()),
         "lanes": {"foreground", "background"},
         "reason": set(Reason),
@@ -359,6 +363,15 @@ def test_time_of_lanes_is_counted_while_they_run(metrics: Metrics, service: Serv
     assert value(metrics, "lane_busy_seconds_total", lanes="background") == 0
     assert [value(metrics, name) for name in ("cores", "lane_threads", "price_per_core_hour")] == [4, 1, 0.05]
     assert value(metrics, "info", version=__version__) == 1
+
+
+def test_what_became_of_spans_is_counted(metrics: Metrics, service: Service) -> None:
+    """As whoever makes them says; without one there are none."""
+    metrics.refresh()
+    assert value(metrics, "spans_total", outcome="exported") == 0
+    metrics.count_spans(lambda: SpanStatistics(exported=7, failed=2, dropped=1))
+    outcomes = ("exported", "failed", "dropped")
+    assert [value(metrics, "spans_total", outcome=outcome) for outcome in outcomes] == [7, 2, 1]
 
 
 def test_no_gauges_before_there_is_a_dataplane() -> None:
