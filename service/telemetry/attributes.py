@@ -26,7 +26,6 @@ def of_answer(event: RequestAnswered) -> Attributes:
         "effserve.accuracy_source": decision.variant.rank_source.value,
         "effserve.budget_ms": _ms(answer.budget_s),
         "effserve.met": answer.budget_met,
-        "effserve.members": answer.members,
         "effserve.image.format": answer.image.format,
         "effserve.image.width_px": answer.image.width_px,
         "effserve.image.height_px": answer.image.height_px,
@@ -34,6 +33,8 @@ def of_answer(event: RequestAnswered) -> Attributes:
     }
     if decision.variant.rank_top1 is not None:
         told["effserve.expected_top1"] = decision.variant.rank_top1
+    if len(answer.members) > 1:
+        told["effserve.members"] = answer.members
     if decision.terminated is not None:
         told["effserve.terminated"] = decision.terminated.name
     if event.alone is not None:

@@ -136,8 +136,7 @@ def test_the_decision_stands_in_the_attributes() -> None:
         "request_id": "id-1", "network.protocol.name": "http", "variant": "b0", "version": 1, "trained": True,
         "accuracy_source": "measured", "expected_top1": 0.771, "reason": "most_accurate_that_fits", "budget_ms": 100,
         "remaining_ms": 90, "expected_ms": 20, "tail_ms": 30, "fits": False, "met": False, "terminated": "b4",
-        "alone": "b2", "members": (), "image.format": "JPEG", "image.width_px": 640, "image.height_px": 480,
-        "image.bytes": 5000,
+        "alone": "b2", "image.format": "JPEG", "image.width_px": 640, "image.height_px": 480, "image.bytes": 5000,
     }  # fmt: skip
     run = {"variant": "b0", "background": False}
     reason = {"reason": "most_accurate_that_fits"}
@@ -150,6 +149,13 @@ def test_what_is_not_known_is_not_said() -> None:
     unknown = replace(event.answer.decision, variant=replace(event.answer.decision.variant, rank_top1=None))
     root, _ = tree(replace(event, answer=replace(event.answer, decision=unknown)))
     assert {"terminated", "alone", "expected_top1"}.isdisjoint(told(root))
+
+
+def test_a_cascade_names_its_members() -> None:
+    """Those that answered together."""
+    event = answered("b4", journey=journey(ANSWERED))
+    root, _ = tree(replace(event, answer=replace(event.answer, members=("b0", "b4"))))
+    assert told(root)["members"] == ("b0", "b4")
 
 
 def test_a_terminated_run_lies_over_the_wait_that_it_ended_in() -> None:
