@@ -12,7 +12,7 @@ wait for the interpreter while one is packed.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,11 +114,11 @@ class Tracing:
         match event:
             case RequestAnswered(journey=Journey() as journey) if journey.trace.sampled:
                 took_s = event.answer.timing.total_s
-                shown = stages.of_answer(event, journey)
+                shown = tuple(stages.of_answer(event, journey))
                 self._send(_Request(journey, took_s, of_answer(event), shown, WELL))
             case RequestFailed(journey=Journey() as journey) if journey.trace.sampled:
                 failure = Status(StatusCode.ERROR, f"{event.kind}: {event.detail}")
-                shown = stages.of_failure(journey)
+                shown = tuple(stages.of_failure(journey))
                 self._send(_Request(journey, event.total_s, of_failure(event), shown, failure))
 
     def statistics(self) -> SpanStatistics:
@@ -137,12 +137,13 @@ class Tracing:
             structlog.get_logger().warning("spans lost", spans=lost, of=self._made)
 
     def _send(self, request: "_Request") -> None:
-        spans = request.spans(self._resource, self._wall_ns() - round(self._clock() * 1e9), self._ids.generate_span_id)
-        self._made += len(spans)
+        count = 1 + len(request.shown)
+        self._made += count
         if self._made - self._dropped - self._exporter.seen > WAITING_SPANS:
-            self._dropped += len(spans)
+            self._dropped += count
             return
-        for span in spans:
+        offset_ns = self._wall_ns() - round(self._clock() * 1e9)
+        for span in request.spans(self._resource, offset_ns, self._ids.generate_span_id):
             self._batches.on_end(span)
 
 
@@ -153,7 +154,7 @@ class _Request:
     journey: Journey
     took_s: float
     attributes: Attributes
-    shown: Iterable[Stage]
+    shown: Sequence[Stage]
     status: Status
 
     def spans(self, resource: Resource, offset_ns: int, new_id: Callable[[], int]) -> list[ReadableSpan]:
