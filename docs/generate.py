@@ -254,7 +254,8 @@ LABELS = {
     "variant": f"the names of the served variants; {_code(metrics.NO_VARIANT)} when none answered",
     "version": "the served version of the variant",
     "outcome": f"requests: `answered`, {_codes(ErrorKind)}; budgets: `met`, `missed`, `unattainable`, `shed`, "
-    "`infeasible`, `failed`; spans: `exported`, `failed` (the collector did not take them), `dropped` (too many waited)",
+    "`infeasible`, `failed`; spans: `exported`, `failed` (the collector did not take them), `dropped` (too many "
+    "waited)",
     "budget": f"{_codes(metrics.BUDGET_CLASSES.values())}: the budget was at most that",
     "lanes": "`foreground`, `background`",
     "reason": _codes(Reason),

@@ -54,6 +54,11 @@ class Terminal:
             assert ready, self.shown
             self.shown += os.read(self.screen, 65_536)
 
+    def left(self) -> int:
+        """Read until the screen is given back, then wait: the process' exit status."""
+        self.until("\x1b[?1049l")
+        return self.process.wait(PATIENCE_S)
+
     def press(self, key: str) -> None:
         """As an operator does."""
         os.write(self.screen, key.encode())
@@ -97,9 +102,8 @@ async def test_on_a_terminal_it_goes_on_until_one_has_seen_enough(kit: Kit, how:
         terminal.press("q")
     else:
         terminal.process.send_signal(signal.SIGINT)
-    assert await asyncio.to_thread(terminal.process.wait, PATIENCE_S) == 0
+    assert await asyncio.to_thread(terminal.left) == 0
     assert termios.tcgetattr(terminal.screen) == before
-    await asyncio.to_thread(terminal.until, "\x1b[?1049l")
     os.close(terminal.screen)
 
 
@@ -110,5 +114,5 @@ async def test_it_says_when_the_server_is_away(tmp_path: Path) -> None:
         await asyncio.to_thread(terminal.until, "over the last")
     await asyncio.to_thread(terminal.until, "there is no connection")
     terminal.press("q")
-    assert await asyncio.to_thread(terminal.process.wait, PATIENCE_S) == 0
+    assert await asyncio.to_thread(terminal.left) == 0
     os.close(terminal.screen)

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from service.commands.console import CommandError
-from service.commands.top import WINDOW_S, Frame, NoPicture, Reading, Watch, ask, top
+from service.commands.top import WINDOW_S, NoPicture, Reading, Watch, ask, top
+from service.commands.top_view import Frame
 from service.telemetry.metrics import Metrics
 from service.telemetry.scrape import Scrape, read
 from tests.unit.telemetry.events import answered, loaded

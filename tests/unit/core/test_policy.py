@@ -103,7 +103,7 @@ def test_a_late_request_runs_after_one_that_can_still_make_it() -> None:
 
 
 def test_when_everything_would_starve_somebody_the_cheapest_runs() -> None:
-    """Of 37 ms on one lane the two who wait need 32: even b0 would make one of them late, and somebody has to be next."""
+    """Of 37 ms on one lane the two who wait need 32: even b0 would make one of them late. Somebody has to be next."""
     asked, costs = job(1, 0.035), FixedCosts(stop_s=0.002)
     decision = policy().decide(0.0, asked, state(asked, job(2, 0.036), job(3, 0.037)), costs)
     assert (decision.variant.name, decision.reason) == ("b0", Reason.PROTECTS_WAITING)

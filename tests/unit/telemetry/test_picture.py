@@ -101,7 +101,9 @@ def test_lanes_show_how_much_of_their_time_they_worked(server: Server) -> None:
     before = server.scrape()
     server.service.scheduler.submit(-5.0, job(1, 100.0, at_s=-5.0))
     found = picture(Change(before, server.scrape(), 10.0))
-    assert (found.foreground, found.background) == (LaneLine(2, 1, pytest.approx(0.25)), LaneLine(0, 0, None))
+    assert (found.foreground.lanes, found.foreground.busy) == (2, 1)
+    assert found.foreground.utilisation == pytest.approx(0.25)
+    assert found.background == LaneLine(0, 0, None)
 
 
 def test_levels_are_those_of_now(server: Server) -> None:
