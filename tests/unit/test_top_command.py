@@ -1,10 +1,5 @@
 """`effserve top` over time and against servers that are away, others', or new; the arithmetic is tested elsewhere."""
 
-import http.server
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import httpx
 import pytest
 
@@ -13,6 +8,7 @@ from service.commands.top import WINDOW_S, NoPicture, Reading, Watch, ask, top
 from service.commands.top_view import Frame
 from service.telemetry.metrics import Metrics
 from service.telemetry.scrape import Scrape, read
+from tests.unit.foreign import answering
 from tests.unit.telemetry.events import answered, loaded
 from tests.unit.telemetry.test_metrics import Service
 
@@ -116,29 +112,6 @@ def test_a_server_that_never_was_there_is_waited_for(server: Server, watch: Watc
     assert (frame.picture, frame.away, frame.notice) == (None, True, "no answer for 1 s: there is no connection")
 
 
-@contextmanager
-def answering(status: int, content: str, content_type: str = "text/plain") -> Iterator[str]:
-    """A server of somebody else's."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", content_type)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content.encode())
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as listening:
-        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{listening.server_port}"
-        listening.shutdown()
-        thread.join()
-
-
 @pytest.mark.parametrize(
     ("status", "content", "reason"),
     [
@@ -151,7 +124,7 @@ def answering(status: int, content: str, content_type: str = "text/plain") -> It
 )
 def test_who_is_not_effserve_is_told_so(status: int, content: str, reason: str) -> None:
     """In one line, which ends the command."""
-    with answering(status, content) as url:
+    with answering(content, status=status) as url:
         with httpx.Client(base_url=url, verify=False) as client, pytest.raises(NoPicture, match=reason):
             ask(client)
         with pytest.raises(CommandError, match=f"{reason}; is `effserve serve` running, and is --url right"):
@@ -160,7 +133,7 @@ def test_who_is_not_effserve_is_told_so(status: int, content: str, reason: str) 
 
 def test_where_nobody_listens_there_is_no_connection() -> None:
     """The port is taken and not listened on."""
-    with answering(200, "") as url:
+    with answering("") as url:
         gone = url
     with pytest.raises(CommandError, match="there is no connection"):
         top(url=gone, interval_s=1.0, once=False)
