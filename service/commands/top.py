@@ -7,6 +7,7 @@ that goes away is asked again until it is back; one that was restarted is told f
 
 import os
 import select
+import signal
 import sys
 import termios
 import time
@@ -34,6 +35,8 @@ NEWS_S = 60.0
 PLAIN_SIZE = 110, 1_000
 """Columns and rows where there is no terminal."""
 KEYS = "q quits"
+INTERRUPT = "\x03"
+"""Ctrl-C."""
 
 
 class NoPicture(Exception):
@@ -152,29 +155,50 @@ def _follow(watch: Watch, interval_s: float) -> None:
         while True:
             shown = view(watch.frame(), width=console.width, height=console.height, keys=KEYS)
             live.update(shown, refresh=True)
-            if pressed(interval_s) in ("q", "Q"):
+            if pressed(interval_s) in ("q", "Q", INTERRUPT):
                 return
 
 
 @contextmanager
 def _keys() -> Iterator[Callable[[float], str]]:
     """What is pressed within some seconds, one key at a time and without Enter; empty when nothing is."""
+    with _interrupts() as interrupted, _unbuffered():
+        sources = [interrupted, *([sys.stdin.fileno()] if sys.stdin.isatty() else [])]
+
+        def pressed(within_s: float) -> str:
+            ready, _, _ = select.select(sources, [], [], within_s)
+            return os.read(ready[0], 1).decode(errors="replace") or INTERRUPT if ready else ""
+
+        yield pressed
+
+
+@contextmanager
+def _interrupts() -> Iterator[int]:
+    """Ctrl-C as a key that can be read from this file. As an exception it could come while the HTTP client holds a lock
+    that closing it waits for; the second one is an exception all the same."""
+    heard, told = os.pipe()
+
+    def tell(*_: object) -> None:
+        os.write(told, INTERRUPT.encode())
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, tell)
+    try:
+        yield heard
+    finally:
+        signal.signal(signal.SIGINT, before)
+        os.close(heard)
+        os.close(told)
+
+
+@contextmanager
+def _unbuffered() -> Iterator[None]:
     if not sys.stdin.isatty():
-        yield _wait
+        yield
         return
     before = termios.tcgetattr(sys.stdin)
     try:
         tty.setcbreak(sys.stdin)
-        yield _key
+        yield
     finally:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
-
-
-def _key(within_s: float) -> str:
-    ready, _, _ = select.select([sys.stdin], [], [], within_s)
-    return os.read(sys.stdin.fileno(), 1).decode(errors="replace") if ready else ""
-
-
-def _wait(within_s: float) -> str:
-    time.sleep(within_s)
-    return ""

@@ -56,8 +56,12 @@ class Terminal:
 
     def left(self) -> int:
         """Read until the screen is given back, then wait: the process' exit status."""
-        self.until("\x1b[?1049l")
-        return self.process.wait(PATIENCE_S)
+        try:
+            self.until("\x1b[?1049l")
+            return self.process.wait(PATIENCE_S)
+        finally:
+            self.process.kill()
+            self.process.wait()
 
     def press(self, key: str) -> None:
         """As an operator does."""
