@@ -19,8 +19,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 TORCH := .venv-torch
 CLIENTS := .venv-conformance
+REHEARSAL := .rehearsal
 SUITES := triton kserve perf schema
-SOURCES := service model_store tests proto docs benchmarks
+SOURCES := service model_store tests proto docs benchmarks deploy
 EMPTY :=
 BUILT := $(STORE)/.built-$(subst $(EMPTY) $(EMPTY),_,$(strip $(notdir $(WEIGHTS)) $(VARIANTS)))
 
@@ -57,9 +58,10 @@ imports: $(VENV)/dev.stamp ## who may import whom; dependencies that are missing
 	$(BIN)/deptry .
 
 .PHONY: check
-check: $(VENV)/dev.stamp ## committed stubs and generated pages match their sources
+check: $(VENV)/dev.stamp ## committed stubs, generated pages and dashboards match their sources
 	$(BIN)/python proto/generate.py --check
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python -m deploy.dashboards --check
 
 .PHONY: unit
 unit: $(VENV)/dev.stamp ## the tests, a process for each core, and branch coverage of the core
@@ -70,8 +72,9 @@ wire: $(VENV)/dev.stamp ## regenerate the gRPC stubs
 	$(BIN)/python proto/generate.py
 
 .PHONY: docs
-docs: $(VENV)/dev.stamp ## regenerate the pages that are made from the code
+docs: $(VENV)/dev.stamp ## regenerate the pages and dashboards that are made from the code
 	$(BIN)/python docs/generate.py
+	$(BIN)/python -m deploy.dashboards
 
 .PHONY: conformance
 conformance: $(VENV)/dev.stamp $(SUITES:%=$(CLIENTS)-%/stamp) ## other projects' clients, unmodified, against this server (installs them)
@@ -82,6 +85,14 @@ $(CLIENTS)-%/stamp: requirements/conformance-%.txt
 	@$(PYTHON) -m venv $(@D)
 	$(@D)/bin/pip install --disable-pip-version-check --quiet $(if $(filter perf,$*),--no-deps) -r $<
 	$(if $(filter perf,$*),@sh tests/conformance/libb64.sh $(@D))
+	@touch $@
+
+.PHONY: rehearsal
+rehearsal: $(VENV)/dev.stamp $(REHEARSAL)/stamp ## deploy/ as far as one machine can: Prometheus, dashboards, image, manifests
+	$(BIN)/python -m pytest -rs tests/rehearsal
+
+$(REHEARSAL)/stamp: tests/rehearsal/bring.sh requirements/rehearsal.txt
+	@PYTHON=$(PYTHON) sh tests/rehearsal/bring.sh $(REHEARSAL)
 	@touch $@
 
 .PHONY: torch
@@ -137,7 +148,7 @@ LOCK := --quiet --universal --generate-hashes --python-version 3.11 --no-annotat
 
 .PHONY: clean
 clean: ## remove everything that was made
-	rm -rf $(VENV) $(TORCH) $(CLIENTS)-* .venv-lock .store $(UNTRAINED) .*_cache .coverage .hypothesis
+	rm -rf $(VENV) $(TORCH) $(CLIENTS)-* $(REHEARSAL) .venv-lock .store $(UNTRAINED) .*_cache .coverage .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "effserve needs CPython >= 3.11, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12")'
