@@ -158,8 +158,8 @@ lock: ## write requirements/*.txt anew from pyproject.toml
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/pip install --disable-pip-version-check --quiet uv
 	.venv-lock/bin/uv pip compile $(LOCK) -o requirements/serve.txt pyproject.toml
-	.venv-lock/bin/uv pip compile $(LOCK) --extra build --group install -o requirements/run.txt pyproject.toml
-	.venv-lock/bin/uv pip compile $(LOCK) --extra build --group dev -o requirements/dev.txt pyproject.toml
+	.venv-lock/bin/uv pip compile $(LOCK) --extra build --extra tracing --group install -o requirements/run.txt pyproject.toml
+	.venv-lock/bin/uv pip compile $(LOCK) --extra build --extra tracing --group dev -o requirements/dev.txt pyproject.toml
 LOCK := --quiet --universal --generate-hashes --python-version 3.11 --no-annotate --no-header
 
 .PHONY: clean

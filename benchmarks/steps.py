@@ -9,14 +9,13 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
 
 from PIL import Image
 
+from benchmarks import observing
 from model_store.manifest import Preprocessing
 from service.core.alone import best_alone
 from service.core.catalogue import Catalogue
-from service.core.events import RequestAnswered, VariantLoaded
 from service.core.latency import Calibration, DecodeCost, LatencyModel
 from service.core.messages import Answer, Prediction
 from service.core.policy import BudgetPolicy
@@ -26,8 +25,6 @@ from service.core.values import AccuracySource, Deadline, ImageHeader, Job, Ques
 from service.edges.grpc.convert import classify_response
 from service.edges.http.models import AnswerModel
 from service.pipeline import image
-from service.telemetry import logs
-from service.telemetry.metrics import Metrics
 
 Step = Callable[[], object]
 Steps = dict[str, Step]
@@ -44,26 +41,21 @@ INPUT = Preprocessing(input_size_px=224, crop_pct=0.875, mean=(0.485, 0.456, 0.4
 @contextmanager
 def every_step(photos: list[bytes]) -> Iterator[Steps]:
     """All of them by what they are called. Log lines go to the null device while they run."""
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - a device, not a file
-        yield _telemetry(nowhere) | _decisions() | _conversions() | _images(photos)
+    with (
+        open(os.devnull, "w", encoding="utf-8") as nowhere,  # noqa: PTH123 - a device, not a file
+        observing.steps(_answer(), nowhere) as telemetry,
+    ):
+        yield _alone() | telemetry | _decisions() | _conversions() | _images(photos)
 
 
-def _telemetry(stream: TextIO) -> Steps:
-    logs.configure(level="info", json=True, stream=stream)
-    metrics, log, event = Metrics(), logs.Logs(), RequestAnswered("http", _answer(), 50_000, FAMILY[-1])
-    for variant in FAMILY:
-        metrics.observe(VariantLoaded(variant.name, 1, 0.1, 400_000_000, 5_000_000, variant.rank_top1, True))
-    return {
-        "telemetry: what a request alone would have got": _alone(),
-        "telemetry: metrics of one answer": lambda: metrics.observe(event),
-        "telemetry: log line of one answer": lambda: log.observe(event),
-    }
-
-
-def _alone() -> Step:
+def _alone() -> Steps:
     """Each time as after a run that taught something: nothing of an earlier answer holds."""
     job, costs = _job(1), _latency()
-    return lambda: best_alone(0.0, job, Catalogue(FAMILY), costs, upgrades=False)
+    return {
+        "telemetry: what a request alone would have got": lambda: best_alone(
+            0.0, job, Catalogue(FAMILY), costs, upgrades=False
+        )
+    }
 
 
 def _decisions() -> Steps:

@@ -34,7 +34,7 @@ from service.telemetry import table as metrics
 FOLDER = Path(__file__).resolve().parent
 OWN_VARIABLES = {
     "EFFSERVE_CONFIG": "Settings file of `effserve serve`, as `--config` names it.",
-    "EFFSERVE_URL": "Server that `effserve classify`, `plan` and `variants` ask, as `--url` names it.",
+    "EFFSERVE_URL": "Server that `effserve classify`, `plan`, `variants` and `top` ask, as `--url` names it.",
 }
 
 SETTINGS = """\
@@ -254,7 +254,8 @@ LABELS = {
     "variant": f"the names of the served variants; {_code(metrics.NO_VARIANT)} when none answered",
     "version": "the served version of the variant",
     "outcome": f"requests: `answered`, {_codes(ErrorKind)}; budgets: `met`, `missed`, `unattainable`, `shed`, "
-    "`infeasible`, `failed`",
+    "`infeasible`, `failed`; spans: `exported`, `failed` (the collector did not take them), `dropped` (too many "
+    "waited)",
     "budget": f"{_codes(metrics.BUDGET_CLASSES.values())}: the budget was at most that",
     "lanes": "`foreground`, `background`",
     "reason": _codes(Reason),

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -24,6 +25,7 @@ from service.core.latency import Calibration, LatencyModel
 from service.core.layout import Choice, Layout
 from service.core.policy import BudgetPolicy
 from service.core.scheduler import Scheduler
+from service.core.trace import Tracer, untraced
 from service.core.values import Variant
 from service.dataplane import REFERENCE_IMAGE, Dataplane
 from service.edges.grpc.server import GrpcServer
@@ -46,7 +48,13 @@ from service.startup import Announce, Loaded, StartupError, check, check_port, l
 from service.telemetry import logs
 from service.telemetry.metrics import Metrics
 
+if TYPE_CHECKING:
+    from service.telemetry.tracing import Tracing
+
 Clock = Callable[[], float]
+
+FLUSH_S = 5.0
+"""Longest wait for the collector of traces when the service ends: whoever restarts it shall not wait for a dead one."""
 
 
 Progress = Callable[[int], AbstractContextManager[Announce]]
@@ -61,19 +69,42 @@ def _silent(_: int) -> Iterator[Announce]:
 def run(settings: Settings, progress: Progress = _silent) -> None:
     """Serve until a signal comes. Raises `StartupError`."""
     configure_logs(settings)
+    tracing = _tracing(settings)
     if settings.http.port == settings.grpc.port != 0:
         raise StartupError(f"http.port and grpc.port are both {settings.http.port}; each protocol needs its own")
     check_port(settings.http.host, settings.http.port)
     check_port(settings.grpc.host, settings.grpc.port)
     metrics = Metrics(cores=usable_cores(), price_per_core_hour=settings.telemetry.price_per_core_hour)
-    observer = Fanout(metrics, logs.Logs(requests=settings.log.requests))
+    observers: list[Observer] = [metrics, logs.Logs(requests=settings.log.requests)]
+    if tracing is not None:
+        metrics.count_spans(tracing.statistics)
+        observers.append(tracing)
+    observer = Fanout(*observers)
     observer.observe(LifecycleChanged("starting"))
     with progress(steps(settings.store.dir)) as begin:
         prepared = prepare(settings, observer, begin)
     # What start-up made lives for ever: keep the garbage collector from walking it again and again.
     gc.collect()
     gc.freeze()
-    uvloop.run(_serve(settings, prepared, observer, metrics))
+    try:
+        uvloop.run(_serve(settings, prepared, observer, metrics, untraced if tracing is None else tracing.begin))
+    finally:
+        if tracing is not None:
+            tracing.close(min(settings.drain.timeout_s, FLUSH_S))
+
+
+def _tracing(settings: Settings) -> "Tracing | None":
+    """None unless it is switched on. Raises `StartupError` when it cannot be."""
+    if settings.tracing.endpoint is None:
+        return None
+    try:
+        from service.telemetry import tracing
+    except ModuleNotFoundError as error:
+        raise StartupError(
+            f"tracing.endpoint is set, but {error.name} is not installed; `pip install 'effserve[tracing]'` brings "
+            "what tracing needs"
+        ) from error
+    return tracing.to_collector(settings.tracing.endpoint, settings.tracing.sample_ratio)
 
 
 def configure_logs(settings: Settings) -> None:
@@ -163,13 +194,13 @@ def _policy(settings: Settings, loaded: Loaded) -> BudgetPolicy:
     return policy
 
 
-async def _serve(settings: Settings, prepared: Prepared, observer: Observer, metrics: Metrics) -> None:
+async def _serve(settings: Settings, prepared: Prepared, observer: Observer, metrics: Metrics, tracer: Tracer) -> None:
     clock = time.monotonic
     stop = _signals()
     statistics, recent = Statistics(prepared.loaded.entries), Recent(clock)
     dataplane, lanes = compose(settings, prepared, Fanout(observer, statistics, recent), clock)
     metrics.watch(dataplane.health, dataplane.variants)
-    http, grpc = _edges(settings, dataplane, statistics, recent, _scrape(metrics), clock)
+    http, grpc = _edges(settings, dataplane, statistics, recent, _scrape(metrics), clock, tracer)
     try:
         ports = http.bind(settings.http.host, settings.http.port), grpc.bind(settings.grpc.host, settings.grpc.port)
     except OSError as error:
@@ -223,7 +254,13 @@ def compose(settings: Settings, prepared: Prepared, observer: Observer, clock: C
 
 
 def _edges(
-    settings: Settings, dataplane: Dataplane, statistics: Statistics, recent: Recent, scrape: Scrape, clock: Clock
+    settings: Settings,
+    dataplane: Dataplane,
+    statistics: Statistics,
+    recent: Recent,
+    scrape: Scrape,
+    clock: Clock,
+    tracer: Tracer,
 ) -> tuple[HttpServer, GrpcServer]:
     routing = settings.routing
     defaults = Defaults(routing.default_budget_ms, routing.default_mode, routing.policy)
@@ -241,6 +278,7 @@ def _edges(
         scrape=scrape,
         open_inference=open_inference,
         recent=recent,
+        tracer=tracer,
     )
     timeout_s, keep_alive_s = settings.drain.timeout_s, settings.http.keep_alive_s
     http = HttpServer(app, clock=clock, keep_alive_s=keep_alive_s, timeout_s=timeout_s)
@@ -252,6 +290,7 @@ def _edges(
         request_bytes=request_bytes,
         reflection=settings.grpc.reflection,
         open_inference=open_inference,
+        tracer=tracer,
     )
     return http, grpc
 

@@ -1,6 +1,7 @@
 """The command line.
 
-`effserve serve | build | train | pack | pull | import | evaluate | simulate | report | variants | classify | plan`
+`effserve serve | build | train | pack | pull | import | evaluate | simulate | report | variants | top | classify |
+plan`
 
 Thin: each command turns its options into settings or arguments and calls one function. What builds graphs needs the
 `build` extra, so it is imported only by the commands that use it.
@@ -383,6 +384,21 @@ def report(
 def variants(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     """Show the live accuracy/latency/cost table of a running server."""
     client.variants(url=url, as_json=as_json)
+
+
+@app.command()
+def top(
+    url: Url = DEFAULT_URL,
+    interval: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.1, max=3600)] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Print one picture, of the time since the start.")] = False,
+) -> None:
+    """Watch a running server: variants, budgets, lanes and queue, in the terminal. q quits.
+
+    Where standard output is no terminal, one picture is printed.
+    """
+    from service.commands import top as watching
+
+    watching.top(url=url, interval_s=interval, once=once)
 
 
 @app.command()

@@ -20,6 +20,7 @@ from service.core.latency import LatencyStatistics
 from service.core.layout import Choice
 from service.core.messages import Answer, ClassifyRequest, Plan, RefusedVariant, VariantRow
 from service.core.scheduler import Scheduler, SchedulerStatistics
+from service.core.trace import Attempt, Journey, Trace
 from service.core.values import Deadline, ImageHeader, Job, Pixels, Question, Timing, Variant
 from service.pipeline import image, response
 from service.pipeline.lanes import Lanes, Served
@@ -93,6 +94,7 @@ class Dataplane:
         Raises `EffserveError`, or `asyncio.CancelledError` when the client went away.
         """
         started_s = request.question.deadline.started_s
+        attempts: list[Attempt] = []
         try:
             header = image.read_header(request.body, max_pixels=self._max_pixels)
             job = self._job(request, header)
@@ -104,17 +106,18 @@ class Dataplane:
             def earlier(served: Served) -> None:
                 on_answer(answer_with(served, final=False))
 
-            answer = answer_with(await self._lanes.run(job, request.body, earlier), final=True)
+            answer = answer_with(await self._lanes.run(job, request.body, earlier, attempts.append), final=True)
         except BaseException as error:
             failure = _named(error)
-            asked = request.question
-            self._fail(request.protocol, request.request_id, failure, asked.deadline, started_s, asked.variant)
+            asked, journey = request.question, _journey(request.trace, started_s, attempts)
+            self._fail(request.protocol, request.request_id, failure, asked.deadline, started_s, asked.variant, journey)
             if failure is error or isinstance(error, asyncio.CancelledError):
                 raise
             raise failure from error
         self._answers[answer.decision.variant.name] += 1
         # Told after the answer is on its way: counting and logging it takes longer than sending it.
-        asyncio.get_running_loop().call_soon(self._tell, request, answer, job, received_s)
+        journey = _journey(request.trace, started_s, attempts)
+        asyncio.get_running_loop().call_soon(self._tell, request, answer, job, received_s, journey)
         return answer
 
     def handed_over(self, request: ClassifyRequest, answer: Answer) -> None:
@@ -160,18 +163,21 @@ class Dataplane:
         deadline: Deadline | None,
         started_s: float,
         variant: str | None = None,
+        trace: Trace | None = None,
     ) -> None:
         """An edge reports a request that failed before it reached `classify`."""
-        self._fail(protocol, request_id, error, deadline, started_s, variant)
+        self._fail(protocol, request_id, error, deadline, started_s, variant, _journey(trace, started_s))
 
     def health(self) -> Health:
         """Readiness, refused store entries and live counts."""
         statistics, latency = self._scheduler.statistics(self._clock()), self._scheduler.latency.statistics()
         return Health(self.ready, self.draining, len(self._entries), self._refused, statistics, latency, self._choice)
 
-    def _tell(self, request: ClassifyRequest, answer: Answer, job: Job, received_s: float) -> None:
+    def _tell(
+        self, request: ClassifyRequest, answer: Answer, job: Job, received_s: float, journey: Journey | None
+    ) -> None:
         alone = self._scheduler.alone(received_s, job)
-        self._observer.observe(RequestAnswered(request.protocol, answer, answer.image.size_bytes, alone))
+        self._observer.observe(RequestAnswered(request.protocol, answer, answer.image.size_bytes, alone, journey))
 
     def _job(self, request: ClassifyRequest, header: ImageHeader) -> Job:
         prepared = isinstance(request.body, Pixels) and request.body.prepared
@@ -258,6 +264,7 @@ class Dataplane:
         deadline: Deadline | None,
         started_s: float,
         variant: str | None,
+        journey: Journey | None,
     ) -> None:
         self._observer.observe(
             RequestFailed(
@@ -269,8 +276,13 @@ class Dataplane:
                 budget_s=None if deadline is None else deadline.budget_s,
                 cause=error.__cause__ if error.kind is ErrorKind.INTERNAL else None,
                 variant=variant,
+                journey=journey,
             )
         )
+
+
+def _journey(trace: Trace | None, started_s: float, attempts: Sequence[Attempt] = ()) -> Journey | None:
+    return None if trace is None else Journey(trace, started_s, tuple(attempts))
 
 
 def _timing(started_s: float, received_s: float, served: Served, ended_s: float) -> Timing:

@@ -266,6 +266,25 @@ class Telemetry(_Group):
     )
 
 
+class Tracing(_Group):
+    """OpenTelemetry spans of requests; see [tracing](tracing.md)."""
+
+    endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://([^\s/:@\[\]]+|\[[0-9A-Fa-f:.]+\]):\d{1,5}/?$",
+        description="Where a collector takes OTLP over gRPC, e.g. `http://localhost:4317`; with TLS `https://…`. None: "
+        "nothing is traced. Needs the extra `tracing`.",
+    )
+    sample_ratio: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="Share of traces that are recorded, of those that begin here. A caller who sends its own trace "
+        "has decided already.",
+    )
+
+
 class Settings(BaseSettings):
     """All groups."""
 
@@ -288,6 +307,7 @@ class Settings(BaseSettings):
     drain: Drain = Field(default_factory=Drain)
     log: Log = Field(default_factory=Log)
     telemetry: Telemetry = Field(default_factory=Telemetry)
+    tracing: Tracing = Field(default_factory=Tracing)
 
     @classmethod
     def settings_customise_sources(

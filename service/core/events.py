@@ -8,6 +8,7 @@ from typing import Protocol
 
 from service.core.errors import ErrorKind
 from service.core.messages import Answer
+from service.core.trace import Journey
 from service.core.values import Variant
 
 
@@ -20,8 +21,8 @@ class RequestAnswered:
     image_bytes: int
     alone: Variant | None
     """What would have answered had nobody else been there; None when nothing would have fitted the budget."""
-    trace_id: str | None = None
-    """The trace that tells more about it, in hexadecimal."""
+    journey: Journey | None = None
+    """None when it is not traced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class RequestFailed:
     """Set for `ErrorKind.INTERNAL`."""
     variant: str | None = None
     """What the request named, served or not."""
+    journey: Journey | None = None
+    """None when it is not traced."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from service.core.trace import Trace
 from service.core.values import Decision, ImageHeader, Question, Source, Timing, Variant
 
 
@@ -16,6 +17,7 @@ class ClassifyRequest:
     protocol: str
     """`http` or `grpc`; a metric label."""
     top_k: int = 5
+    trace: Trace | None = None
 
 
 @dataclass(frozen=True, slots=True)

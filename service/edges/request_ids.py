@@ -3,6 +3,9 @@
 import re
 import uuid
 
+TRACE_HEADER = "traceresponse"
+"""Tells a client the trace and the span of its request, as `traceparent` is written. A draft of the W3C's names it:
+https://w3c.github.io/trace-context/#trace-context-http-response-headers-format"""
 _FIT = re.compile(r"[\x21-\x7e]{1,128}")
 
 

@@ -19,6 +19,7 @@ from service.core.actions import Action, Deliver, Reject, Start, Terminate
 from service.core.errors import EffserveError
 from service.core.latency import Observation
 from service.core.scheduler import Scheduler
+from service.core.trace import Attempt, Ending
 from service.core.values import Decision, Job, Reason, Source, Variant
 from service.pipeline.stop import Stop, Terminated
 
@@ -54,6 +55,8 @@ Execute = Callable[[Source, Variant, Stop], LaneRun]
 """Decode the image and run the variant on it. Called on a lane's thread; raises `EffserveError` or `Terminated`."""
 OnAnswer = Callable[[Served], None]
 """Takes an answer that may be followed by a better one. Called on the event loop."""
+OnAttempt = Callable[[Attempt], None]
+"""Takes each run for a request when it has ended. Called on the event loop."""
 Judge = Callable[[Variant, Logits], float]
 """How sure an answer is, from 0 to 1. Called on the event loop."""
 Done = Callable[[LaneRun | BaseException], None]
@@ -138,19 +141,26 @@ class Lanes:
     def __repr__(self) -> str:
         return f"<Lanes pending={len(self._pending)} {self._scheduler!r}>"
 
-    async def run(self, job: Job, body: Source, on_answer: OnAnswer = lambda _: None) -> Served:
+    async def run(
+        self,
+        job: Job,
+        body: Source,
+        on_answer: OnAnswer = lambda _: None,
+        on_attempt: OnAttempt = lambda _: None,
+    ) -> Served:
         """Queue a job and wait for its result; `on_answer` gets each that is kept in hand before.
 
         Raises `EffserveError` when the job is rejected or its image cannot be decoded. When the caller is cancelled,
         a job that still waits leaves the queue; one that runs is terminated where that works, and its result dropped.
         """
-        pending = _Pending(body, on_answer, asyncio.get_running_loop().create_future())
+        pending = _Pending(body, on_answer, on_attempt, asyncio.get_running_loop().create_future())
         self._pending[job.id] = pending
         try:
             self._perform(self._scheduler.submit(self._clock(), job))
             return await pending.future
         finally:
             del self._pending[job.id]
+            pending.give_up(self._clock())
             if pending.future.cancelled():
                 self._perform(self._scheduler.cancel(self._clock(), job.id))
 
@@ -200,6 +210,7 @@ class Lanes:
 
     def _start(self, action: Start, pending: "_Pending") -> None:
         dispatched_s = self._clock()
+        pending.begun = action, dispatched_s
 
         def done(result: LaneRun | BaseException) -> None:
             self._finish(action, pending, dispatched_s, result)
@@ -207,6 +218,8 @@ class Lanes:
         self._lanes[action.lane].start(pending.body, action.decision.variant, done)
 
     def _finish(self, start: Start, pending: "_Pending", dispatched_s: float, result: LaneRun | BaseException) -> None:
+        if not pending.future.done():
+            pending.ended(self._clock(), result)
         if isinstance(result, Terminated):
             self._perform(self._scheduler.terminated(self._clock(), start.lane))
             return
@@ -257,8 +270,31 @@ class Lanes:
 class _Pending:
     body: Source
     on_answer: OnAnswer
+    on_attempt: OnAttempt
     future: asyncio.Future[Served]
     in_hand: Served | None = None
     held_from_s: float | None = None
     """None until something better is tried: the way here from the lane's thread is no holding, but part of every
     response."""
+    begun: tuple[Start, float] | None = None
+    """What runs for it, and since when."""
+
+    def ended(self, now_s: float, result: LaneRun | BaseException) -> None:
+        """Tell how the run went."""
+        if isinstance(result, LaneRun):
+            ended_s = result.started_s + result.decode_s + result.inference_s
+            self._tell(Ending.ANSWERED, ended_s, result.started_s, result.decode_s)
+        else:
+            self._tell(Ending.TERMINATED if isinstance(result, Terminated) else Ending.FAILED, now_s)
+
+    def give_up(self, now_s: float) -> None:
+        """The request is over; what runs for it runs for nobody."""
+        self._tell(Ending.GIVEN_UP, now_s)
+
+    def _tell(self, ending: Ending, ended_s: float, started_s: float | None = None, decode_s: float = 0.0) -> None:
+        if self.begun is None:
+            return
+        (start, dispatched_s), self.begun = self.begun, None
+        began_s = dispatched_s if started_s is None else started_s
+        upgrade = start.job.in_hand is not None
+        self.on_attempt(Attempt(start.decision, upgrade, ending, began_s, ended_s, decode_s))

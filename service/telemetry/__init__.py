@@ -1,1 +1,1 @@
-"""Metrics and logs: subscribers of the path's events. They know nothing of the edges."""
+"""Metrics, logs and traces: subscribers of the path's events. They know nothing of the edges."""

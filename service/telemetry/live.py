@@ -1,7 +1,7 @@
 """What is read from the dataplane when scraped, so that it cannot disagree with it."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -26,6 +26,17 @@ class Fixed:
     """By variant."""
 
 
+@dataclass(frozen=True, slots=True)
+class SpanStatistics:
+    """What became of the spans that were made."""
+
+    exported: int = 0
+    failed: int = 0
+    """The collector did not take them."""
+    dropped: int = 0
+    """Too many waited for it."""
+
+
 class Live(Collector):
     """Gauges and counters from a snapshot of the dataplane."""
 
@@ -33,6 +44,7 @@ class Live(Collector):
         self._fixed = fixed
         self.health: Callable[[], Health] | None = None
         self.variants: Callable[[], Sequence[VariantRow]] | None = None
+        self.spans: Callable[[], SpanStatistics] = SpanStatistics
         self._snapshot: tuple[Health, Sequence[VariantRow]] | None = None
 
     def refresh(self) -> None:
@@ -45,7 +57,8 @@ class Live(Collector):
         if self._snapshot is None:
             return
         health, rows = self._snapshot
-        for spec, values in (_of_service(health, self._fixed) | _of_variants(health, rows, self._fixed)).items():
+        shown = _of_service(health, self._fixed) | _of_variants(health, rows, self._fixed) | _of_spans(self.spans())
+        for spec, values in shown.items():
             family = _FAMILIES[spec.kind](spec.name, spec.meaning, labels=spec.labels)
             for labels, value in values:
                 family.add_metric(labels, value)
@@ -83,6 +96,10 @@ def _of_service(health: Health, fixed: Fixed) -> dict[Spec, Values]:
         table.BUSY_SECONDS: [(("foreground",), now.busy_s), (("background",), now.background_busy_s)],
     }
     return split | {spec: [((), float(value))] for spec, value in plain.items()}
+
+
+def _of_spans(spans: SpanStatistics) -> dict[Spec, Values]:
+    return {table.SPANS: [((outcome,), count) for outcome, count in asdict(spans).items()]}
 
 
 def _of_variants(health: Health, rows: Sequence[VariantRow], fixed: Fixed) -> dict[Spec, Values]:

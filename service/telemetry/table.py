@@ -142,6 +142,7 @@ MISS_RATE = _gauge(
     "runs that missed their tail.",
 )
 REFUSED = _gauge("variants_refused", "Store entries that are not served.")
+SPANS = _counter("spans", "Spans of traced requests by what became of them.", "outcome")
 VARIANT = _gauge(
     "variant_expected_top1", "Top-1 each served variant is ranked by.", "variant", "version", "source", "trained"
 )
@@ -168,8 +169,8 @@ COUNTED = (
 """Moved by events."""
 LIVE = (
     READY, INFO, WAITING, INSURED, LANES, THREADS, BUSY, BUSY_SECONDS, BACKGROUND, UPGRADING, CORES, PRICE, WASTED,
-    BACKLOG, ARRIVALS, SLOWDOWN, MISS_RATE, REFUSED, VARIANT, LOADED, ROUTED, LOAD, GRAPH_BYTES, PARAMS, RUN_MACS,
-    EXPECTED, TAIL, COVERAGE,
+    BACKLOG, ARRIVALS, SLOWDOWN, MISS_RATE, REFUSED, SPANS, VARIANT, LOADED, ROUTED, LOAD, GRAPH_BYTES, PARAMS,
+    RUN_MACS, EXPECTED, TAIL, COVERAGE,
 )  # fmt: skip
 """Read when scraped."""
 TABLE = COUNTED + LIVE

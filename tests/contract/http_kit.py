@@ -12,6 +12,7 @@ import httpx
 from service.app import compose, prepare
 from service.core.events import Fanout
 from service.core.scheduler import Scheduler
+from service.core.trace import Tracer, untraced
 from service.dataplane import Dataplane
 from service.edges.http.app import Limits, Scrape, create_http_app
 from service.edges.http.server import HttpServer
@@ -62,13 +63,14 @@ async def gated(
     times_s: Mapping[str, float] = SLOW_S,
     upload_timeout_s: float = PATIENCE_S,
     defaults: Defaults = DEFAULTS,
+    tracer: Tracer = untraced,
     **options: object,
 ) -> AsyncIterator[Kit]:
     """Gated lanes over the paper's family; `options` go to the policy."""
     gate, seen = Gate(), Recorder()
     dataplane, scheduler = composed(gate, seen, lanes, times_s, **options)
     dataplane.ready = True
-    async with _serving(dataplane, seen, gate, no_metrics, upload_timeout_s, defaults) as kit:
+    async with _serving(dataplane, seen, gate, no_metrics, upload_timeout_s, defaults, tracer) as kit:
         kit.scheduler = scheduler
         yield kit
         gate.release()
@@ -121,6 +123,7 @@ async def _serving(
     scrape: Scrape,
     upload_timeout_s: float = PATIENCE_S,
     defaults: Defaults = DEFAULTS,
+    tracer: Tracer = untraced,
 ) -> AsyncIterator[Kit]:
     clock = time.monotonic
     limits = Limits(IMAGE_BYTES, 10 * IMAGE_BYTES, upload_timeout_s=upload_timeout_s, request_bytes=REQUEST_BYTES)
@@ -134,6 +137,7 @@ async def _serving(
         scrape=scrape,
         open_inference=open_inference(dataplane, statistics, defaults),
         recent=recent,
+        tracer=tracer,
     )
     server = HttpServer(app, clock=clock, keep_alive_s=PATIENCE_S, timeout_s=10, handshake_s=0.0)
     port = server.bind("127.0.0.1", 0)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from service.app import compose, prepare
 from service.core.events import Fanout
+from service.core.trace import Tracer, untraced
 from service.dataplane import Dataplane
 from service.edges.grpc import GrpcServer
 from service.edges.http.app import Limits, create_http_app
@@ -57,7 +58,9 @@ class Kit:
 
 
 @asynccontextmanager
-async def serving(store: Path, defaults: Defaults = DEFAULTS, **overrides: dict[str, object]) -> AsyncIterator[Kit]:
+async def serving(
+    store: Path, defaults: Defaults = DEFAULTS, tracer: Tracer = untraced, **overrides: dict[str, object]
+) -> AsyncIterator[Kit]:
     """Real sessions and lanes over a store, on both protocols."""
     settings, seen, clock = settings_for(store, **overrides), Recorder(), time.monotonic
     prepared = prepare(settings, seen)
@@ -74,6 +77,7 @@ async def serving(store: Path, defaults: Defaults = DEFAULTS, **overrides: dict[
         scrape=no_metrics,
         open_inference=service,
         recent=Recent(clock),
+        tracer=tracer,
     )
     http = HttpServer(app, clock=clock, keep_alive_s=PATIENCE_S, timeout_s=10, handshake_s=0.0)
     over_grpc = GrpcServer(
@@ -84,6 +88,7 @@ async def serving(store: Path, defaults: Defaults = DEFAULTS, **overrides: dict[
         request_bytes=REQUEST_BYTES,
         reflection=True,
         open_inference=service,
+        tracer=tracer,
     )
     ports = http.bind("127.0.0.1", 0), over_grpc.bind("127.0.0.1", 0)
     await http.start()

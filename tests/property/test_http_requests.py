@@ -95,7 +95,8 @@ def test_afterwards_labels_come_from_closed_sets(client: httpx.Client) -> None:
     text = client.get("/metrics").text
     assert _values(text, "variant") <= {"b0", "b1", "none"}
     assert _values(text, "protocol") == {"http"}
-    assert _values(text, "outcome") <= {"answered", "met", "missed", "infeasible", *ErrorKind}
+    spans = {"exported", "failed", "dropped"}
+    assert _values(text, "outcome") <= {"answered", "met", "missed", "infeasible", *spans, *ErrorKind}
 
 
 def _check(response: httpx.Response) -> None:

@@ -1,16 +1,13 @@
 """`effserve classify --anytime` against servers that fail half-way or are none of ours."""
 
-import http.server
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from service.commands import client
 from service.commands.console import CommandError
+from tests.unit.foreign import answering
 
 ANSWER = {
     "request_id": "mine",
@@ -32,29 +29,6 @@ PROBLEM = {"status": 500, "kind": "internal", "detail": "see the log"}
 EVENTS = "text/event-stream"
 
 
-@contextmanager
-def server(content: str, content_type: str) -> Iterator[str]:
-    """Answers every upload with this."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(200)
-            self.send_header("Content-Type", content_type)
-            self.end_headers()
-            self.wfile.write(content.encode())
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as listening:
-        thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{listening.server_port}"
-        listening.shutdown()
-        thread.join()
-
-
 @pytest.mark.parametrize(
     ("content", "content_type", "message", "shown"),
     [
@@ -73,6 +47,6 @@ def test_what_is_no_last_answer_is_one_line(
     """After the answers that came before it."""
     photo = tmp_path / "photo.jpg"
     photo.touch()
-    with server(content, content_type) as url, pytest.raises(CommandError, match=message):
+    with answering(content, content_type) as url, pytest.raises(CommandError, match=message):
         client.classify([photo], url=url, asked={}, as_json=False, anytime=True)
     assert ("12.0 of 50 ms, so far" in capsys.readouterr().out) is shown

@@ -34,8 +34,14 @@ def value(of: settings.Settings, name: str) -> object:
     return found
 
 
-def another(current: object) -> object:
+FORMATTED = {"tracing.endpoint": "https://elsewhere:4317"}
+"""Settings whose texts have a form."""
+
+
+def another(name: str, current: object) -> object:
     """A value of the same type, in range, that is not the present one."""
+    if name in FORMATTED:
+        return FORMATTED[name]
     match current:
         case bool():
             return not current
@@ -57,7 +63,7 @@ def another(current: object) -> object:
 def test_every_setting_is_reached_from_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A value of the right type arrives in its place, and nowhere else."""
     before = load()
-    wanted = another(value(before, name))
+    wanted = another(name, value(before, name))
     monkeypatch.setenv(settings.variable(name), str(wanted).lower() if isinstance(wanted, bool) else str(wanted))
     after = load()
     assert value(after, name) == wanted
@@ -68,7 +74,7 @@ def test_every_setting_is_reached_from_the_environment(name: str, monkeypatch: p
 def test_every_setting_is_reached_from_the_file(name: str, tmp_path: Path) -> None:
     """One table for each group."""
     group, _, key = name.partition(".")
-    wanted = another(value(load(), name))
+    wanted = another(name, value(load(), name))
     text = (
         str(wanted).lower()
         if isinstance(wanted, bool)
@@ -178,6 +184,10 @@ def test_other_programs_variables_are_left_alone(monkeypatch: pytest.MonkeyPatch
         ("routing.route_untrained", "perhaps"),
         ("routing.miss_rate", "0.5"),
         ("lanes.count", "0"),
+        ("tracing.endpoint", "localhost:4317"),
+        ("tracing.endpoint", "http://localhost"),
+        ("tracing.endpoint", "http://localhost:4317/v1/traces"),
+        ("tracing.sample_ratio", "1.5"),
         ("lanes.provider", "gpu"),
         ("limits.backlog_ms", "inf"),
         ("limits.image_bytes", "1.5"),

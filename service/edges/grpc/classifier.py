@@ -12,11 +12,22 @@ from google.protobuf.message import DecodeError
 
 from service.core.errors import EffserveError, ErrorKind
 from service.core.messages import Answer, ClassifyRequest
+from service.core.trace import Tracer, untraced
 from service.core.values import Question
 from service.dataplane import Dataplane
 from service.edges.anytime import as_they_come
 from service.edges.grpc import convert
-from service.edges.grpc.calls import PROTOCOL, Context, aborting, identified, read, shutting_down, telling
+from service.edges.grpc.calls import (
+    PROTOCOL,
+    Caller,
+    Context,
+    aborting,
+    identified,
+    read,
+    shutting_down,
+    telling,
+    traced,
+)
 from service.edges.grpc.stream import WINDOW_PER_LANE, Stream
 from service.edges.questions import ClassifyParameters, Defaults, PlanParameters, checked, insured, question
 from service.edges.request_ids import request_id
@@ -38,7 +49,9 @@ class Classifier(classifier_pb2_grpc.ClassifierServicer):
         defaults: Defaults,
         image_bytes: int,
         stopping: asyncio.Event,
+        tracer: Tracer = untraced,
     ) -> None:
+        self._tracer = tracer
         self._dataplane = dataplane
         self._clock = clock
         self._defaults = defaults
@@ -47,51 +60,52 @@ class Classifier(classifier_pb2_grpc.ClassifierServicer):
 
     async def Classify(self, request: Received, context: Context) -> pb.ClassifyResponse:
         """One image."""
-        started_s, identity = self._clock(), identified(context, _id_in(request))
-        async with aborting(context, identity):
-            with self._telling(identity, started_s):
+        started_s, caller = self._clock(), identified(context, _id_in(request), self._tracer)
+        async with aborting(context, caller):
+            with self._telling(caller, started_s):
                 self._refuse_when_stopping()
-            response = await self._answer(request, identity, started_s, context.time_remaining())
-            context.set_trailing_metadata(convert.answer_metadata(response))
+            response = await self._answer(request, caller, started_s, context.time_remaining())
+            context.set_trailing_metadata(convert.answer_metadata(response) + caller.trace_metadata)
             return response
 
     async def ClassifyAnytime(self, request: Received, context: Context) -> None:
         """One image, several answers."""
-        started_s, identity = self._clock(), identified(context, _id_in(request))
+        started_s, caller = self._clock(), identified(context, _id_in(request), self._tracer)
         time_left_s = context.time_remaining()
 
         async def work(put: Callable[[pb.ClassifyResponse], None]) -> pb.ClassifyResponse:
-            return await self._answer(request, identity, started_s, time_left_s, put)
+            return await self._answer(request, caller, started_s, time_left_s, put)
 
-        async with aborting(context, identity):
-            with self._telling(identity, started_s):
+        async with aborting(context, caller):
+            with self._telling(caller, started_s):
                 self._refuse_when_stopping()
             # Writing fails when the call is over; its cancellation is then under way.
             with suppress(grpc.aio.BaseError):
                 async with aclosing(as_they_come(work)) as responses:
                     async for response in responses:
-                        context.set_trailing_metadata(convert.answer_metadata(response))
+                        context.set_trailing_metadata(convert.answer_metadata(response) + caller.trace_metadata)
                         await context.write(response)
 
     async def ClassifyStream(self, _: AsyncIterator[Received], context: Context) -> None:
         """Many images."""
-        identity = identified(context)
-        context.set_trailing_metadata((("x-request-id", identity),))
+        caller = identified(context)
+        context.set_trailing_metadata((("x-request-id", caller.request_id),))
 
         async def answer_one(request: Received, number: int) -> pb.ClassifyStreamResponse:
             given = _id_in(request)
-            return await self._outcome(request, request_id(given) if given else f"{identity}-{number}")
+            name = request_id(given) if given else f"{caller.request_id}-{number}"
+            return await self._outcome(request, Caller(name, traced(context, self._tracer)))
 
         window = WINDOW_PER_LANE * self._dataplane.health().statistics.lanes
-        async with aborting(context, identity):
+        async with aborting(context, caller):
             if not await Stream(context, answer_one, window=window, stopping=self._stopping).serve():
                 raise EffserveError(ErrorKind.DRAINING, "the service is shutting down; send the rest elsewhere")
 
     async def Plan(self, request: pb.PlanRequest | DecodeError, context: Context) -> pb.PlanResponse:
         """A dry run."""
-        started_s, identity = self._clock(), identified(context)
-        async with aborting(context, identity):
-            with self._telling(identity, started_s):
+        started_s, caller = self._clock(), identified(context)
+        async with aborting(context, caller):
+            with self._telling(caller, started_s):
                 asked = checked(PlanParameters, convert.plan_parameters(read(request), context.time_remaining()))
                 wanted = question(asked, started_s, self._defaults)
                 return convert.plan_response(self._dataplane.plan(wanted), wanted.mode)
@@ -100,30 +114,30 @@ class Classifier(classifier_pb2_grpc.ClassifierServicer):
         self, request: pb.ListVariantsRequest | DecodeError, context: Context
     ) -> pb.ListVariantsResponse:
         """The table."""
-        started_s, identity = self._clock(), identified(context)
-        async with aborting(context, identity):
-            with self._telling(identity, started_s):
+        started_s, caller = self._clock(), identified(context)
+        async with aborting(context, caller):
+            with self._telling(caller, started_s):
                 read(request)
                 return convert.variants_response(self._dataplane.variants(), self._dataplane.refused())
 
-    async def _outcome(self, request: Received, identity: str) -> pb.ClassifyStreamResponse:
+    async def _outcome(self, request: Received, caller: Caller) -> pb.ClassifyStreamResponse:
         """Answer or error. The stream's deadline is not that of an image, so it buys no budget."""
         try:
-            answer = await self._answer(request, identity, self._clock(), time_left_s=None)
+            answer = await self._answer(request, caller, self._clock(), time_left_s=None)
         except EffserveError as error:
-            return pb.ClassifyStreamResponse(request_id=identity, error=convert.error_message(error))
-        return pb.ClassifyStreamResponse(request_id=identity, answer=answer)
+            return pb.ClassifyStreamResponse(request_id=caller.request_id, error=convert.error_message(error))
+        return pb.ClassifyStreamResponse(request_id=caller.request_id, answer=answer)
 
     async def _answer(
         self,
         request: Received,
-        identity: str,
+        caller: Caller,
         started_s: float,
         time_left_s: float | None,
         put: Callable[[pb.ClassifyResponse], None] | None = None,
     ) -> pb.ClassifyResponse:
         """The last answer; `put` gets those before it. Raises `EffserveError`, which the observer then knows of."""
-        with self._telling(identity, started_s):
+        with self._telling(caller, started_s):
             message = read(request)
             asked = checked(ClassifyParameters, convert.classify_parameters(message, time_left_s))
             wanted = question(asked if put is None else insured(asked), started_s, self._defaults)
@@ -132,11 +146,11 @@ class Classifier(classifier_pb2_grpc.ClassifierServicer):
             if put is not None:
                 put(convert.classify_response(answer))
 
-        with self._telling(identity, started_s, wanted):
+        with self._telling(caller, started_s, wanted):
             body = self._within_limit(message.image)
-        asking = ClassifyRequest(body, wanted, identity, PROTOCOL, asked.top_k)
+        asking = ClassifyRequest(body, wanted, caller.request_id, PROTOCOL, asked.top_k, caller.trace)
         answer = await self._dataplane.classify(asking, earlier)
-        with self._telling(identity, started_s, wanted):
+        with self._telling(caller, started_s, wanted):
             response = convert.classify_response(answer)
             self._dataplane.handed_over(asking, answer)
             return response
@@ -151,8 +165,8 @@ class Classifier(classifier_pb2_grpc.ClassifierServicer):
         detail = f"the image has {len(image)} bytes; the limit is {self._image_bytes} bytes"
         raise EffserveError(ErrorKind.IMAGE_TOO_LARGE, detail, {"limit_bytes": self._image_bytes})
 
-    def _telling(self, identity: str, started_s: float, asked: Question | None = None) -> AbstractContextManager[None]:
-        return telling(self._dataplane, identity, started_s, asked)
+    def _telling(self, caller: Caller, started_s: float, asked: Question | None = None) -> AbstractContextManager[None]:
+        return telling(self._dataplane, caller, started_s, asked)
 
 
 def _id_in(received: Received) -> str:

@@ -9,10 +9,12 @@ from google.protobuf.message import DecodeError, Message
 
 from service.core.errors import EffserveError, ErrorKind
 from service.core.messages import Answer
+from service.core.trace import Tracer, untraced
 from service.dataplane import Dataplane
 from service.edges.grpc import tensors
 from service.edges.grpc.calls import (
     PROTOCOL,
+    Caller,
     Context,
     aborting,
     identified,
@@ -20,6 +22,7 @@ from service.edges.grpc.calls import (
     read,
     shutting_down,
     telling,
+    traced,
 )
 from service.edges.grpc.stream import WINDOW_PER_LANE, Stream
 from service.edges.oip import describe
@@ -44,7 +47,9 @@ class Inference(grpc_inference_pb2_grpc.GRPCInferenceServiceServicer):
         *,
         clock: Callable[[], float],
         stopping: asyncio.Event,
+        tracer: Tracer = untraced,
     ) -> None:
+        self._tracer = tracer
         self._service = service
         self._dataplane = dataplane
         self._clock = clock
@@ -124,37 +129,40 @@ class Inference(grpc_inference_pb2_grpc.GRPCInferenceServiceServicer):
 
     async def ModelInfer(self, request: Received, context: Context) -> pb.ModelInferResponse:
         """The images of one request."""
-        started_s, identity = self._clock(), identified(context, _id_in(request))
-        left_ms = budget_of_deadline(context.time_remaining())
-        async with aborting(context, identity):
-            with telling(self._dataplane, identity, started_s):
+        started_s, caller = self._clock(), identified(context, _id_in(request), self._tracer)
+        budget, left_ms = metadata(context, BUDGET_HEADER.lower()), budget_of_deadline(context.time_remaining())
+        async with aborting(context, caller):
+            with telling(self._dataplane, caller, started_s):
                 if self._stopping.is_set():
                     raise shutting_down()
-            call = Call(PROTOCOL, identity, started_s, metadata(context, BUDGET_HEADER.lower()), left_ms)
+            call = Call(PROTOCOL, caller.request_id, started_s, budget, left_ms, caller.trace)
             response, answers = await self._answer(request, call)
             variants = ",".join(answer.decision.variant.name for answer in answers)
-            context.set_trailing_metadata((("x-request-id", identity), ("x-model-variant", variants)))
+            told = (("x-request-id", caller.request_id), ("x-model-variant", variants))
+            context.set_trailing_metadata(told + caller.trace_metadata)
             return response
 
     async def ModelStreamInfer(self, _: AsyncIterator[Received], context: Context) -> None:
         """Many requests."""
-        identity = identified(context)
-        context.set_trailing_metadata((("x-request-id", identity),))
+        caller = identified(context)
+        context.set_trailing_metadata((("x-request-id", caller.request_id),))
 
         async def answer_one(request: Received, number: int) -> pb.ModelStreamInferResponse:
             given = _id_in(request)
-            return await self._outcome(request, identified(context, given) if given else f"{identity}-{number}")
+            name = identified(context, given).request_id if given else f"{caller.request_id}-{number}"
+            return await self._outcome(request, Caller(name, traced(context, self._tracer)))
 
         window = WINDOW_PER_LANE * self._dataplane.health().statistics.lanes
-        async with aborting(context, identity):
+        async with aborting(context, caller):
             stream = Stream(context, answer_one, window=window, stopping=self._stopping, in_order=True)
             if not await stream.serve():
                 raise shutting_down()
 
-    async def _outcome(self, request: Received, identity: str) -> pb.ModelStreamInferResponse:
+    async def _outcome(self, request: Received, caller: Caller) -> pb.ModelStreamInferResponse:
         """Response or error. The stream's deadline is not that of a request, so it buys no budget."""
         try:
-            response, _ = await self._answer(request, Call(PROTOCOL, identity, self._clock()))
+            call = Call(PROTOCOL, caller.request_id, self._clock(), trace=caller.trace)
+            response, _ = await self._answer(request, call)
         except EffserveError as error:
             told = pb.ModelInferResponse(id=_id_in(request))
             return pb.ModelStreamInferResponse(error_message=f"{error.kind}: {error.detail}", infer_response=told)
@@ -163,22 +171,23 @@ class Inference(grpc_inference_pb2_grpc.GRPCInferenceServiceServicer):
     async def _answer(self, received: Received, call: Call) -> tuple[pb.ModelInferResponse, list[Answer]]:
         """Raises `EffserveError`, which the observer then knows of."""
         inference = self._service.inference
-        with telling(self._dataplane, call.request_id, call.started_s):
+        caller = Caller(call.request_id, call.trace)
+        with telling(self._dataplane, caller, call.started_s):
             request = tensors.infer_request(read(received))
             model, asked = inference.ask(request, call)
-        with telling(self._dataplane, call.request_id, call.started_s, asked):
+        with telling(self._dataplane, caller, call.started_s, asked):
             prepared = await inference.prepare(request, model, asked)
         response, answers = await inference.run(prepared, call)
-        with telling(self._dataplane, call.request_id, call.started_s, asked):
+        with telling(self._dataplane, caller, call.started_s, asked):
             message = tensors.infer_response(response)
             inference.handed_over(prepared, call, answers)
         return message, list(answers)
 
     async def _told(self, context: Context, document: Callable[[], Document], message: M) -> M:
         """The message with the document's content."""
-        started_s, identity = self._clock(), identified(context)
-        async with aborting(context, identity):
-            with telling(self._dataplane, identity, started_s):
+        started_s, caller = self._clock(), identified(context)
+        async with aborting(context, caller):
+            with telling(self._dataplane, caller, started_s):
                 return ParseDict(document(), message)
 
     def _refuse(self, verb: str) -> Document:

@@ -17,6 +17,7 @@ from grpc_health.v1.health import SERVICE_NAME as HEALTH
 from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
+from service.core.trace import Tracer, untraced
 from service.dataplane import Dataplane
 from service.edges.grpc.classifier import Classifier
 from service.edges.grpc.inference import Inference
@@ -51,6 +52,7 @@ class GrpcServer:
         request_bytes: int,
         reflection: bool,
         open_inference: OpenInference,
+        tracer: Tracer = untraced,
     ) -> None:
         self._stopping = asyncio.Event()
         self._health = _Health(self._stopping)
@@ -62,10 +64,11 @@ class GrpcServer:
                 ("grpc.so_reuseport", 0),
             ],
         )
+        stopping = self._stopping
         classifier = Classifier(
-            dataplane, clock=clock, defaults=defaults, image_bytes=image_bytes, stopping=self._stopping
+            dataplane, clock=clock, defaults=defaults, image_bytes=image_bytes, stopping=stopping, tracer=tracer
         )
-        inference = Inference(open_inference, dataplane, clock=clock, stopping=self._stopping)
+        inference = Inference(open_inference, dataplane, clock=clock, stopping=stopping, tracer=tracer)
         self._add_services(classifier, inference, with_reflection=reflection)
 
     def bind(self, host: str, port: int) -> int:

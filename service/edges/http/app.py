@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from service import __version__
 from service.core.errors import EffserveError, ErrorKind, fault
 from service.core.messages import Answer, ClassifyRequest
+from service.core.trace import Tracer, untraced
 from service.core.values import Question
 from service.dataplane import Dataplane, OnAnswer
 from service.edges.anytime import as_they_come
@@ -26,7 +27,7 @@ from service.edges.http import v2
 from service.edges.http.body import read_image
 from service.edges.http.events import EventStream, event
 from service.edges.http.hot_path import HotPath, Take
-from service.edges.http.incoming import identity, started_s
+from service.edges.http.incoming import identity, started_s, trace
 from service.edges.http.live import Broadcast, Watcher
 from service.edges.http.models import (
     AnswerModel,
@@ -100,6 +101,7 @@ def create_http_app(
     scrape: Scrape,
     open_inference: OpenInference,
     recent: Recent,
+    tracer: Tracer = untraced,
 ) -> ASGIApp:
     """The application. `clock` is the one that deadlines are read on; `recent` is told of events by the caller."""
     edge = _Edge(dataplane, clock, defaults, limits, scrape, open_inference, recent)
@@ -117,7 +119,7 @@ def create_http_app(
     app.add_exception_handler(RequestValidationError, edge.on_failure)
     app.add_exception_handler(HTTPException, edge.on_failure)
     app.add_exception_handler(Exception, edge.on_defect)
-    return HotPath(app, edge.upload_at, on_failure=edge.on_failure, on_defect=edge.on_defect)
+    return HotPath(app, edge.upload_at, tracer=tracer, on_failure=edge.on_failure, on_defect=edge.on_defect)
 
 
 class _Application(FastAPI):
@@ -290,6 +292,7 @@ class _Edge:
                 deadline=getattr(request.state, "deadline", None),
                 started_s=started_s(request, self._clock),
                 variant=getattr(request.state, "variant", None),
+                trace=trace(request),
             )
         response = (v2.failure if v2.is_open_inference(request.url.path) else problem)(failure, named)
         if isinstance(error, HTTPException) and error.headers:
@@ -311,7 +314,7 @@ class _Edge:
         with self._uploads.one() as upload:
             body = await read_image(request, upload, limit_bytes=limits.image_bytes, timeout_s=limits.upload_timeout_s)
             request.state.reported = True
-            asking = ClassifyRequest(body, wanted, identity(request), PROTOCOL, asked.top_k)
+            asking = ClassifyRequest(body, wanted, identity(request), PROTOCOL, asked.top_k, trace(request))
             with leaving(request):
                 answer = await self._dataplane.classify(asking, on_answer)
         shown = show(answer)

@@ -11,6 +11,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.core.errors import EffserveError
+from service.core.trace import Tracer
+from service.edges.http.incoming import traced
+from service.edges.request_ids import TRACE_HEADER
 
 Take = Callable[[Request], Awaitable[Response]]
 Find = Callable[[str], Take | None]
@@ -21,9 +24,10 @@ OnError = Callable[[Request, Exception], Awaitable[Response]]
 class HotPath:
     """An ASGI application around another one."""
 
-    def __init__(self, app: ASGIApp, find: Find, *, on_failure: OnError, on_defect: OnError) -> None:
+    def __init__(self, app: ASGIApp, find: Find, *, tracer: Tracer, on_failure: OnError, on_defect: OnError) -> None:
         self._app = app
         self._find = find
+        self._tracer = tracer
         self._on_failure = on_failure
         self._on_defect = on_defect
 
@@ -33,7 +37,11 @@ class HotPath:
         if take is None:
             await self._app(scope, receive, send)
             return
-        response = await self._answer(take, Request(scope, receive))
+        request = Request(scope, receive)
+        place = traced(request, self._tracer)
+        response = await self._answer(take, request)
+        if place is not None:
+            response.headers[TRACE_HEADER] = place.header
         await response(scope, receive, send)
 
     async def _answer(self, take: Take, request: Request) -> Response:

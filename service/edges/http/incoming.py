@@ -1,9 +1,10 @@
-"""What every route asks of a request: when it began, and what it is called."""
+"""What every route asks of a request: when it began, what it is called, and which trace it belongs to."""
 
 from collections.abc import Callable
 
 from starlette.requests import Request
 
+from service.core.trace import Trace, Tracer
 from service.edges.request_ids import request_id
 
 
@@ -21,3 +22,16 @@ def identity(request: Request, given: str = "") -> str:
         request.state.request_id = request_id(request.headers.get("x-request-id", given))
     name: str = request.state.request_id
     return name
+
+
+def traced(request: Request, tracer: Tracer) -> Trace | None:
+    """Give the request its place in a trace, that of its caller if it sent one."""
+    headers = request.headers
+    place = request.state.trace = tracer(headers.get("traceparent"), ",".join(headers.getlist("tracestate")) or None)
+    return place
+
+
+def trace(request: Request) -> Trace | None:
+    """The place it was given; None where nothing is traced."""
+    place: Trace | None = getattr(request.state, "trace", None)
+    return place

@@ -176,7 +176,8 @@ class OpenInferenceRoutes:
 
     def _call(self, request: Request, given_id: str) -> Call:
         identity, started_s = incoming.identity(request, given_id), incoming.started_s(request, self._clock)
-        return Call(self._protocol, identity, started_s, header_budget=request.headers.get(BUDGET_HEADER))
+        budget, trace = request.headers.get(BUDGET_HEADER), incoming.trace(request)
+        return Call(self._protocol, identity, started_s, header_budget=budget, trace=trace)
 
     async def _body(self, request: Request, upload: Upload, limit_bytes: int) -> bytes:
         """Whole and decompressed, within the limit before and after."""

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from service.core.errors import EffserveError, ErrorKind
 from service.core.messages import Answer, ClassifyRequest
+from service.core.trace import Trace
 from service.core.values import Question, Source
 from service.dataplane import Dataplane
 from service.edges.oip import outputs, tensors
@@ -39,6 +40,7 @@ class Call:
     """As it was sent."""
     deadline_budget_ms: float | None = None
     """What the client's gRPC deadline leaves."""
+    trace: Trace | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,9 @@ class Inference:
 
     def _classify_request(self, prepared: Prepared, call: Call, number: int) -> ClassifyRequest:
         identity = call.request_id if len(prepared.images) == 1 else f"{call.request_id}-{number + 1}"
-        return ClassifyRequest(prepared.images[number], prepared.question, identity, call.protocol, top_k=1)
+        trace = None if call.trace is None else call.trace.part(number)
+        image, asked = prepared.images[number], prepared.question
+        return ClassifyRequest(image, asked, identity, call.protocol, top_k=1, trace=trace)
 
     async def _all(self, requests: Sequence[ClassifyRequest]) -> list[Answer]:
         if len(requests) == 1:

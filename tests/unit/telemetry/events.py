@@ -3,11 +3,18 @@
 from service.core.errors import ErrorKind
 from service.core.events import RequestAnswered, RequestFailed, VariantLoaded
 from service.core.messages import Answer
+from service.core.trace import Attempt, Journey, Trace
 from service.core.values import Decision, ImageHeader, Reason, Timing
 from tests.builders import variant
 
 MACS = {"b0": 390_000_000, "b4": 4_200_000_000}
 TIMING = Timing(receive_s=0.001, queue_s=0.002, decode_s=0.004, inference_s=0.016, respond_s=0.001)
+TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+def journey(*attempts: Attempt, sampled: bool = True, parent_id: str | None = None, started_s: float = 1.0) -> Journey:
+    """Of a request whose first byte came at `started_s`."""
+    return Journey(Trace(TRACE_ID, SPAN_ID, parent_id, sampled), started_s, attempts)
 
 
 def answered(
@@ -22,7 +29,7 @@ def answered(
     expected_s: float = 0.02,
     terminated: str | None = None,
     alone: str | None = "",
-    trace_id: str | None = None,
+    journey: Journey | None = None,
 ) -> RequestAnswered:
     """An answer to an image of 5000 bytes under the request id `id-1`; alone, the same variant would have answered."""
     before = None if terminated is None else variant(terminated)
@@ -30,7 +37,7 @@ def answered(
     header = ImageHeader("JPEG", 640, 480, 5000)
     answer = Answer("id-1", (), decision, timing, header, budget_s, met, ())
     best = None if alone is None else variant(alone or name)
-    return RequestAnswered(protocol, answer, 5000, best, trace_id)
+    return RequestAnswered(protocol, answer, 5000, best, journey)
 
 
 def failed(
@@ -40,9 +47,10 @@ def failed(
     budget_s: float | None = None,
     detail: str = "it does not work",
     cause: BaseException | None = None,
+    journey: Journey | None = None,
 ) -> RequestFailed:
     """A failure after 3 ms under the request id `id-2`."""
-    return RequestFailed(protocol, "id-2", kind, detail, 0.003, budget_s, cause)
+    return RequestFailed(protocol, "id-2", kind, detail, 0.003, budget_s, cause, None, journey)
 
 
 def loaded(name: str, macs: int | None = None) -> VariantLoaded:

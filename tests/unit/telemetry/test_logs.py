@@ -15,7 +15,7 @@ from service.core.errors import ErrorKind
 from service.core.events import Event, LifecycleChanged, VariantRefused
 from service.settings import load
 from service.telemetry.logs import Logs, configure
-from tests.unit.telemetry.events import answered, failed, loaded
+from tests.unit.telemetry.events import SPAN_ID, TRACE_ID, answered, failed, journey, loaded
 
 CLIENTS_FAULTS = [kind for kind in ErrorKind if kind is not ErrorKind.INTERNAL]
 
@@ -80,6 +80,16 @@ def test_an_answer_is_settled_by_its_line() -> None:
 def test_lines_carry_the_time_in_utc() -> None:
     """ISO 8601, so that lines of several machines sort."""
     assert record(LifecycleChanged("ready"))["timestamp"].endswith("Z")
+
+
+@pytest.mark.parametrize("sampled", [True, False])
+def test_a_traced_request_names_its_trace_however_it_ended(sampled: bool) -> None:
+    """Recorded or not: others may have recorded their part. What is not traced says nothing of it."""
+    of = journey(sampled=sampled)
+    for event in (answered(journey=of), failed(ErrorKind.QUEUE_FULL, journey=of)):
+        line = record(event)
+        assert (line["trace_id"], line["span_id"]) == (TRACE_ID, SPAN_ID)
+    assert "trace_id" not in record(answered())
 
 
 @pytest.mark.parametrize("kind", CLIENTS_FAULTS)

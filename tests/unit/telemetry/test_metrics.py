@@ -16,10 +16,11 @@ from service.core.messages import RefusedVariant, VariantRow
 from service.core.values import AccuracySource, Reason
 from service.dataplane import Health
 from service.telemetry import table as m
+from service.telemetry.live import SpanStatistics
 from service.telemetry.metrics import Metrics
 from service.telemetry.table import Kind, Spec, budget_class
 from tests.builders import TIMES_S, job, scheduler, variant
-from tests.unit.telemetry.events import MACS, TIMING, answered, failed, loaded
+from tests.unit.telemetry.events import MACS, TIMING, TRACE_ID, answered, failed, journey, loaded
 
 USUAL_BUDGETS_S = {0.02, 0.05, 0.1, 0.2, 0.5}
 ON_ANSWER = {
@@ -266,7 +267,10 @@ def test_labels_come_from_closed_sets(metrics: Metrics, service: Service) -> Non
         "protocol": {"http", "grpc"},
         "variant": {*MACS, m.NO_VARIANT},
         "version": {"1", __version__},
-        "outcome": {"answered", *ErrorKind, "met", "missed", "unattainable", "shed", "infeasible", "failed"},
+        "outcome": {
+            *("answered", *ErrorKind, "met", "missed", "unattainable", "shed", "infeasible", "failed"),
+            *("exported", "dropped"),
+        },
         "budget": set(m.BUDGET_CLASSES.values()),
         "lanes": {"foreground", "background"},
         "reason": set(Reason),
@@ -361,6 +365,15 @@ def test_time_of_lanes_is_counted_while_they_run(metrics: Metrics, service: Serv
     assert value(metrics, "info", version=__version__) == 1
 
 
+def test_what_became_of_spans_is_counted(metrics: Metrics, service: Service) -> None:
+    """As whoever makes them says; without one there are none."""
+    metrics.refresh()
+    assert value(metrics, "spans_total", outcome="exported") == 0
+    metrics.count_spans(lambda: SpanStatistics(exported=7, failed=2, dropped=1))
+    outcomes = ("exported", "failed", "dropped")
+    assert [value(metrics, "spans_total", outcome=outcome) for outcome in outcomes] == [7, 2, 1]
+
+
 def test_no_gauges_before_there_is_a_dataplane() -> None:
     """A scrape during start-up works and shows none of ours."""
     starting = Metrics()
@@ -387,23 +400,25 @@ def test_openmetrics_is_given_to_those_who_ask(metrics: Metrics, service: Servic
 
 
 def test_a_traced_answer_leaves_its_trace_id_where_the_format_can_say_it(metrics: Metrics) -> None:
-    """An exemplar at the bucket of its time, in OpenMetrics alone."""
-    metrics.observe(answered(trace_id="4bf92f3577b34da6a3ce929d0e0e4736"))
+    """An exemplar at the bucket of its time, its waiting and its run, in OpenMetrics alone."""
+    metrics.observe(answered(journey=journey()))
     content = metrics.exposition("application/openmetrics-text;version=1.0.0")[0].decode()
-    exemplars = [
-        (sample.name, sample.exemplar.labels, sample.exemplar.value)
+    exemplars = {
+        sample.name.removeprefix("effserve_"): (sample.exemplar.labels, sample.exemplar.value)
         for family in parse_openmetrics(content)  # type: ignore[no-untyped-call]
         for sample in family.samples
         if sample.exemplar is not None
-    ]
-    traced = {"trace_id": "4bf92f3577b34da6a3ce929d0e0e4736"}
-    assert exemplars == [("effserve_request_seconds_bucket", traced, pytest.approx(TIMING.total_s))]
+    }
+    times_s = {"request": TIMING.total_s, "queue": TIMING.queue_s, "inference": TIMING.inference_s}
+    traced = {"trace_id": TRACE_ID}
+    assert exemplars == {f"{name}_seconds_bucket": (traced, pytest.approx(value)) for name, value in times_s.items()}
     assert b"trace_id" not in metrics.exposition("")[0]
 
 
 def test_an_answer_without_a_trace_leaves_none(metrics: Metrics) -> None:
-    """Request ids come from clients and are no substitute."""
+    """Request ids come from clients and are no substitute; nor are ids of traces that are not recorded."""
     metrics.observe(answered())
+    metrics.observe(answered(journey=journey(sampled=False)))
     assert b" # {" not in metrics.exposition("application/openmetrics-text;version=1.0.0")[0]
 
 
