@@ -26,6 +26,7 @@ from benchmarks.report import Table
 from benchmarks.scheduling import page as scheduling
 from service import settings
 from service.core.errors import ErrorKind
+from service.core.messages import ChangeKind
 from service.core.values import AccuracySource, Reason
 from service.edges.status import STATUS
 from service.simulation import study
@@ -257,6 +258,7 @@ LABELS = {
     "`infeasible`, `failed`",
     "budget": f"{_codes(metrics.BUDGET_CLASSES.values())}: the budget was at most that",
     "lanes": "`foreground`, `background`",
+    "change": _codes(kind for kind in ChangeKind if kind is not ChangeKind.KEPT),
     "reason": _codes(Reason),
     "source": _codes(AccuracySource),
     "trained": "`true`, `false`",

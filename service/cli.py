@@ -1,6 +1,6 @@
 """The command line.
 
-`effserve serve | build | train | pack | pull | import | evaluate | simulate | report | variants | classify | plan`
+`effserve serve | build | train | pack | pull | import | evaluate | simulate | report | variants | reload | classify | plan`
 
 Thin: each command turns its options into settings or arguments and calls one function. What builds graphs needs the
 `build` extra, so it is imported only by the commands that use it.
@@ -383,6 +383,15 @@ def report(
 def variants(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     """Show the live accuracy/latency/cost table of a running server."""
     client.variants(url=url, as_json=as_json)
+
+
+@app.command()
+def reload(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """Make a running server serve what its model store holds: the newest version of everything, and nothing else.
+
+    The server has to allow it: `store.changes` is `explicit` or `poll`.
+    """
+    client.reload(url=url, as_json=as_json)
 
 
 @app.command()

@@ -50,7 +50,7 @@ class Loaded:
     """What is resident."""
 
     entries: dict[str, StoredVariant]
-    runners: dict[str, Runner]
+    runners: dict[Variant, Runner]
     refused: tuple[RefusedVariant, ...]
 
 
@@ -85,7 +85,7 @@ def load(found: StoreScan, options: SessionOptions, lanes: int, observer: Observ
     if not resident:
         raise StartupError(f"nothing in the store can be served: {refused[0].name}: {refused[0].reason}")
     entries = {name: entry for name, (entry, _) in resident.items()}
-    return Loaded(entries, {name: runner for name, (_, runner) in resident.items()}, refused)
+    return Loaded(entries, {entry.variant(): runner for entry, runner in resident.values()}, refused)
 
 
 def check_port(host: str, port: int) -> None:
@@ -190,7 +190,10 @@ class _Opening:
 def _subjects(loaded: Loaded) -> Sequence[Subject]:
     return [
         Subject(
-            name, entry.manifest.graph_sha256, entry.manifest.preprocessing.input_size_px, loaded.runners[name].session
+            name,
+            entry.manifest.graph_sha256,
+            entry.manifest.preprocessing.input_size_px,
+            loaded.runners[entry.variant()].session,
         )
         for name, entry in loaded.entries.items()
     ]

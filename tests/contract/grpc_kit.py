@@ -24,7 +24,7 @@ from model_store.manifest import (
 )
 from service.core.events import Event, Observer, RequestAnswered, RequestFailed
 from service.core.layout import Choice, Layout
-from service.core.messages import RefusedVariant
+from service.core.messages import Label, RefusedVariant
 from service.core.policy import BudgetPolicy
 from service.core.scheduler import Scheduler
 from service.core.values import Source, Variant
@@ -35,7 +35,6 @@ from service.edges.oip.statistics import Statistics
 from service.edges.questions import Defaults
 from service.pipeline.image import encode_sample
 from service.pipeline.lanes import Done, Lane, LaneRun, Lanes
-from service.pipeline.response import Label
 from service.pipeline.store import StoredVariant
 from service.wire import classifier_pb2_grpc
 from tests.builders import ACCURACIES, FAMILY, TIMES_S, latency, policy

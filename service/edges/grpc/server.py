@@ -24,6 +24,7 @@ from service.edges.grpc.lifetime import unless_stopping
 from service.edges.grpc.readable import Readable
 from service.edges.oip.service import OpenInference
 from service.edges.questions import Defaults
+from service.repository import Repository
 from service.wire import classifier_pb2, classifier_pb2_grpc, grpc_inference_pb2, grpc_inference_pb2_grpc
 
 CLASSIFIER = classifier_pb2.DESCRIPTOR.services_by_name["Classifier"].full_name
@@ -51,7 +52,9 @@ class GrpcServer:
         request_bytes: int,
         reflection: bool,
         open_inference: OpenInference,
+        repository: Repository | None = None,
     ) -> None:
+        """Without a `repository`, what is served stays."""
         self._stopping = asyncio.Event()
         self._health = _Health(self._stopping)
         # Without port sharing a second server on the same port is an error rather than a thief of requests.
@@ -63,7 +66,12 @@ class GrpcServer:
             ],
         )
         classifier = Classifier(
-            dataplane, clock=clock, defaults=defaults, image_bytes=image_bytes, stopping=self._stopping
+            dataplane,
+            clock=clock,
+            defaults=defaults,
+            image_bytes=image_bytes,
+            stopping=self._stopping,
+            repository=repository,
         )
         inference = Inference(open_inference, dataplane, clock=clock, stopping=self._stopping)
         self._add_services(classifier, inference, with_reflection=reflection)
