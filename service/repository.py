@@ -9,6 +9,7 @@ ends.
 """
 
 import asyncio
+import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -109,8 +110,7 @@ class Repository:
         there = await asyncio.to_thread(self._store.versions)
         known = list(self._dataplane.known())
         others = set(there) - {(entry.name, entry.version) for entry in known}
-        known += [StoreEntry(*one, EntryState.UNAVAILABLE, "not loaded") for one in others]
-        return sorted(known, key=lambda entry: (entry.name, entry.version))
+        return [*known, *(StoreEntry(*one, EntryState.UNAVAILABLE, "not loaded") for one in sorted(others))]
 
     async def close(self) -> None:
         """Wait for the change in hand."""
@@ -232,13 +232,16 @@ class Repository:
 
     async def _opened(self, found: StoredVariant, before: StoredVariant | None) -> Opened:
         """Where only what is said of the network has changed, its session is kept."""
-        reference = before or next(iter(self._dataplane.served().values()))
-        known = Known(self._runners[reference.variant()], self._dataplane.calibrated(reference.manifest.name))
-        if before is not None and before.folder == found.folder:
-            if _network(before) != _network(found):
-                raise SessionError("its network was changed in place while it is served; it needs a new version")
-            return Opened(found, known.runner, known.cost, 0.0)
-        return await self._aside(lambda: self._opener.open(found, known))
+        if before is None or before.folder != found.folder:
+            known = self._known(min(self._dataplane.served().values(), key=lambda other: _unlike(found, other)))
+            return await self._aside(lambda: self._opener.open(found, known))
+        if _network(before) != _network(found):
+            raise SessionError("its network was changed in place while it is served; it needs a new version")
+        kept = self._known(before)
+        return Opened(found, kept.runner, kept.cost, 0.0)
+
+    def _known(self, entry: StoredVariant) -> Known:
+        return Known(self._runners[entry.variant()], self._dataplane.calibrated(entry.manifest.name))
 
     def _edition(self, entries: Mapping[str, StoredVariant]) -> Edition:
         """Raises `EffserveError(CHANGE_REFUSED)`."""
@@ -300,6 +303,11 @@ def _version(entry: StoredVariant) -> str:
 
 def _key(entry: StoredVariant) -> tuple[str, str]:
     return entry.manifest.name, _version(entry)
+
+
+def _unlike(one: StoredVariant, other: StoredVariant) -> float:
+    """How far apart the work of their runs is."""
+    return abs(math.log(one.manifest.macs / other.manifest.macs))
 
 
 def _network(entry: StoredVariant) -> tuple[object, ...]:

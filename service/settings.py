@@ -105,8 +105,8 @@ class Store(_Group):
         StoreChanges.NONE,
         description="Who changes what is served while the service runs: `none` nobody; `explicit` whoever can reach "
         "it, by loading, unloading and `effserve reload`; `poll` the store, which is looked at again and again, and "
-        "`effserve reload`. Nobody, because the service has no authentication: who classifies could unload, too, and so "
-        "could any web page in a browser that reaches the port. Nothing can be loaded that is not in the store.",
+        "`effserve reload`. Nobody, because the service has no authentication: who classifies could unload as well, "
+        "and so could any web page in a browser that reaches the port. Only what is in the store can be loaded.",
     )
     poll_s: float = Field(
         15.0,

@@ -6,9 +6,9 @@ their thread, the runtime's own threads are started here and would inherit that 
 lanes do.
 
 What a run costs is known from an earlier calibration of the same graph, or measured in turns with a variant that is
-served: by the processor time of the thread, which being put aside hardly changes, the smallest of a few runs each. The
-ratio of the two, times what calibration found for the other, is what calibration would find for this one on a quiet
-machine, whatever this one does just now. [ADR 11](../../docs/decisions/0011-hot-loading.md)
+served and much like it: by the processor time of the thread, which being put aside hardly changes, the smallest of a
+few runs each. The ratio of the two, times what calibration found for the other, is what calibration would find for this
+one on a quiet machine, whatever this one does just now. [ADR 11](../../docs/decisions/0011-hot-loading.md)
 """
 
 import time
@@ -26,8 +26,10 @@ from service.pipeline.priority import give_way, yield_to_all
 from service.pipeline.session import ExecutionProvider, Session, SessionOptions, runtime_fingerprint
 from service.pipeline.store import StoredVariant
 
-TURNS = 3
-"""Runs of each variant, the first of which finds the other's data in the caches."""
+LEAST_TURNS, MOST_TURNS = 3, 20
+"""Runs of each variant; the first of a turn finds the other's data in the caches."""
+ENOUGH_S = 0.1
+"""Of work, after which no more turns are taken than there have to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +100,11 @@ class Opener:
 
 def beside(runner: Runner, known: Known, clock: Callable[[], float]) -> VariantCost:
     """What calibration would find, by how it compares with a variant of which that is known."""
-    times_s = [(_timed(known.runner, clock), _timed(runner, clock)) for _ in range(TURNS)]
-    ratio = min(own_s for _, own_s in times_s) / min(other_s for other_s, _ in times_s)
+    own_s, others_s = list[float](), list[float]()
+    while len(own_s) < LEAST_TURNS or (len(own_s) < MOST_TURNS and sum(own_s) < ENOUGH_S):
+        others_s.append(_timed(known.runner, clock))
+        own_s.append(_timed(runner, clock))
+    ratio = min(own_s) / min(others_s)
     alone_s = known.cost.alone_s
     return VariantCost(known.cost.inference_s * ratio, None if alone_s is None else alone_s * ratio)
 

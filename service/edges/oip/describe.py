@@ -74,7 +74,7 @@ def index(entries: Iterable[StoreEntry], *, ready: bool, only_ready: bool) -> Do
     routed = StoreEntry(ROUTED, ROUTED_VERSION, EntryState.READY if ready else EntryState.UNAVAILABLE)
     shown = [routed, *(entry for entry in entries if entry.name != ROUTED)]
     wanted = (entry for entry in shown if entry.state is EntryState.READY or not only_ready)
-    return {"models": [asdict(entry) for entry in wanted]}
+    return {"models": [asdict(entry) for entry in sorted(wanted, key=lambda entry: (entry.name, entry.version))]}
 
 
 def _input(model: Model) -> tuple[str, str, list[int]]:
