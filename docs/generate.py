@@ -252,7 +252,7 @@ def _codes(texts: Iterable[str]) -> str:
 
 LABELS = {
     "protocol": "`http`, `grpc`",
-    "variant": f"the names of the served variants; {_code(metrics.NO_VARIANT)} when none answered",
+    "variant": f"the names of variants in the store; {_code(metrics.NO_VARIANT)} when none answered",
     "version": "the served version of the variant",
     "outcome": f"requests: `answered`, {_codes(ErrorKind)}; budgets: `met`, `missed`, `unattainable`, `shed`, "
     "`infeasible`, `failed`",

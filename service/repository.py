@@ -256,7 +256,9 @@ class Repository:
         gone = asyncio.get_running_loop().create_future()
         self._dataplane.adopt(edition, lambda: gone.set_result(None))
         await gone
-        # Freeing a session keeps the interpreter's lock, so it is soonest done at full priority: here.
+        # Freeing a session keeps the interpreter's lock, so it is soonest done at full priority: here, once the loading
+        # thread has let go of what it measured by.
+        await self._aside(lambda: None)
         for variant in set(self._runners).difference(edition.policy.catalogue.variants):
             del self._runners[variant]
 
