@@ -21,13 +21,13 @@ from typing import Any, TypeVar
 
 from model_store.manifest import NAME_PATTERN
 from service.core.errors import EffserveError, ErrorKind, fault
-from service.core.events import Observer, StoreUnread, VariantChanged, VariantLoaded, VariantRefused
+from service.core.events import Observer, StoreUnread, VariantChanged, VariantRefused
 from service.core.messages import Change, ChangeKind, EntryState, RefusedVariant, StoreEntry
 from service.core.policy import Policy
 from service.core.values import Variant
 from service.dataplane import Dataplane, Edition
 from service.pipeline.executor import Runner
-from service.pipeline.opening import Known, Opened, Opener
+from service.pipeline.opening import Known, Opened, Opener, loaded
 from service.pipeline.session import SessionError
 from service.pipeline.store import StoredVariant, StoreError, StoreReader, StoreScan
 
@@ -226,7 +226,7 @@ class Repository:
             opened = await self._opened(found, before)
         self._refuse_when_draining()
         self._runners[found.variant()] = opened.runner
-        self._observer.observe(_loaded(opened))
+        self._observer.observe(loaded(found, opened.load_s))
         self._dataplane.refuse(one for one in self._dataplane.refused() if (one.name, one.version) != _key(found))
         await self._adopt(replace(self._edition(entries), costs={found.manifest.name: opened.cost}))
 
@@ -316,16 +316,3 @@ def _network(entry: StoredVariant) -> tuple[object, ...]:
     """What a session depends on."""
     manifest = entry.manifest
     return manifest.graph_sha256, manifest.labels, manifest.preprocessing
-
-
-def _loaded(opened: Opened) -> VariantLoaded:
-    variant, manifest = opened.entry.variant(), opened.entry.manifest
-    return VariantLoaded(
-        name=variant.name,
-        version=variant.version,
-        load_s=opened.load_s,
-        macs=manifest.macs,
-        params=manifest.params,
-        rank_top1=variant.rank_top1,
-        trained=variant.trained,
-    )

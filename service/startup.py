@@ -12,13 +12,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.core.events import Observer, VariantLoaded, VariantRefused
+from service.core.events import Observer, VariantRefused
 from service.core.latency import Calibration
 from service.core.messages import RefusedVariant
 from service.core.values import Variant
 from service.pipeline import image
 from service.pipeline.calibration import PASSES, CalibrationFile, Calibrator, DecodeSample, Subject
 from service.pipeline.executor import Runner
+from service.pipeline.opening import loaded as told_loaded
 from service.pipeline.session import (
     ExecutionProvider,
     Session,
@@ -81,7 +82,7 @@ def load(found: StoreScan, options: SessionOptions, lanes: int, observer: Observ
         observer.observe(VariantRefused(variant.name, variant.version, variant.reason))
     for one, outcome in outcomes:
         if isinstance(outcome, Runner):
-            observer.observe(one.loaded())
+            observer.observe(told_loaded(one.entry, one.load_s))
     if not resident:
         raise StartupError(f"nothing in the store can be served: {refused[0].name}: {refused[0].reason}")
     entries = {name: entry for name, (entry, _) in resident.items()}
@@ -173,18 +174,6 @@ class _Opening:
         if problem is not None or self.session is None:
             raise StartupError(f"{self.name} cannot be loaded") from problem
         return Runner(self.session, self.entry.manifest.preprocessing)
-
-    def loaded(self) -> VariantLoaded:
-        variant, manifest = self.entry.variant(), self.entry.manifest
-        return VariantLoaded(
-            name=variant.name,
-            version=variant.version,
-            load_s=self.load_s,
-            macs=manifest.macs,
-            params=manifest.params,
-            rank_top1=variant.rank_top1,
-            trained=variant.trained,
-        )
 
 
 def _subjects(loaded: Loaded) -> Sequence[Subject]:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from service.core.events import VariantLoaded
 from service.core.latency import VariantCost
 from service.pipeline.calibration import CalibrationFile
 from service.pipeline.executor import Runner
@@ -96,6 +97,20 @@ class Opener:
         if self._calibrations is None:
             return None
         return CalibrationFile(self._calibrations, runtime_fingerprint(self._options, self._lanes)).cost(graph_sha256)
+
+
+def loaded(entry: StoredVariant, load_s: float) -> VariantLoaded:
+    """What observers are told of a session that took so long to open."""
+    variant, manifest = entry.variant(), entry.manifest
+    return VariantLoaded(
+        name=variant.name,
+        version=variant.version,
+        load_s=load_s,
+        macs=manifest.macs,
+        params=manifest.params,
+        rank_top1=variant.rank_top1,
+        trained=variant.trained,
+    )
 
 
 def beside(runner: Runner, known: Known, clock: Callable[[], float]) -> VariantCost:
