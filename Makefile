@@ -62,9 +62,8 @@ check: $(VENV)/dev.stamp ## committed stubs and generated pages match their sour
 	$(BIN)/python docs/generate.py --check
 
 .PHONY: unit
-unit: $(VENV)/dev.stamp ## the tests, and branch coverage of the core
-	$(BIN)/coverage run -m pytest
-	$(BIN)/coverage report
+unit: $(VENV)/dev.stamp ## the tests, a process for each core, and branch coverage of the core
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder --cov --cov-report term-missing:skip-covered
 
 .PHONY: wire
 wire: $(VENV)/dev.stamp ## regenerate the gRPC stubs

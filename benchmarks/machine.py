@@ -104,6 +104,13 @@ def _ours_s() -> float:
     return now.user + now.system + now.children_user + now.children_system
 
 
+def first_thread_cpu_s(pid: int) -> float:
+    """Processor time of a process's first thread so far: in a server that of its event loop. Raises `OSError`."""
+    _, _, fields = Path(f"/proc/{pid}/task/{pid}/stat").read_text(encoding="utf-8").rpartition(")")
+    user, system = fields.split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
 def _field(path: Path, name: str) -> str:
     """The value of the first line `name: value`; empty when there is none."""
     lines = path.read_text().splitlines()

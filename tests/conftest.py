@@ -26,7 +26,7 @@ simulations go the same ways thousands of times."""
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, object, object]:
-    """Under `coverage run`, trace only the tests whose business it is."""
+    """Where coverage is measured, trace only the tests whose business it is."""
     coverage = getattr(sys.modules.get("coverage"), "Coverage", None)
     measuring = coverage and coverage.current()
     if not measuring or _traced(item):

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from benchmarks.machine import Machine, Others
 from benchmarks.realtime import loader, record, simulated, wires
 from benchmarks.realtime.loader import Load
 from benchmarks.realtime.plan import Run, Setting
+from benchmarks.realtime.record import Row
 from benchmarks.realtime.simulated import Known
 from benchmarks.report import say
 from benchmarks.server import Server, serving
@@ -57,8 +58,12 @@ class Folder:
 
     @property
     def log(self) -> Path:
-        """Recorded runs; `effserve simulate --times` reads it."""
+        """All recorded runs; `effserve simulate --times` reads it."""
         return self.path / "runs.csv"
+
+    def around(self, run: Run) -> Path:
+        """Those recorded before and after a run: what the machine could do then."""
+        return self.path / f"{run}.runs.csv"
 
     @property
     def pictures(self) -> Path:
@@ -94,9 +99,10 @@ class Folder:
         """For `measured`."""
         (self.path / "measured.json").write_bytes(_MEASURED.dump_json(measured))
 
-    def known(self, store: Path, lanes: int) -> Known:
-        """For simulations. Raises `ValueError`, `OSError`."""
-        return simulated.known(store, log=self.log, calibrations=self.calibrations, headers=self.headers(), lanes=lanes)
+    def known(self, store: Path, lanes: int, run: Run | None = None) -> Known:
+        """For simulations; of one run, or of all that was recorded. Raises `ValueError`, `OSError`."""
+        log, calibrations = self.log if run is None else self.around(run), self.calibrations
+        return simulated.known(store, log=log, calibrations=calibrations, headers=self.headers(), lanes=lanes)
 
 
 def measure(store: Path, bodies: Sequence[bytes], setting: Setting, folder: Folder) -> Measured:
@@ -117,7 +123,8 @@ def measure(store: Path, bodies: Sequence[bytes], setting: Setting, folder: Fold
 def _begin(folder: Folder, bodies: Sequence[bytes]) -> None:
     for kept in (folder.pictures, folder.calibrations):
         shutil.rmtree(kept, ignore_errors=True)
-    folder.log.unlink(missing_ok=True)
+    for log in folder.path.glob("*runs.csv"):
+        log.unlink()
     folder.pictures.mkdir(parents=True)
     for number, body in enumerate(bodies):
         (folder.pictures / f"{number:04}.jpg").write_bytes(body)
@@ -131,6 +138,8 @@ class _Recorder:
     others: list[Others]
     cpu_s: float = 0.0
     """Of recording, in this process."""
+    latest: list[Row] = field(default_factory=list)
+    """What was recorded last."""
 
     def before(self) -> None:
         with self._watching("recording"), self._server() as server:
@@ -140,7 +149,9 @@ class _Recorder:
         write_schedule(self.folder.schedule(run), self._world(run))
         with self._watching(str(run)), self._server() as server:
             self._send(run, server)
+            record.append(self.folder.around(run), self.latest)
             self._record(server)
+            record.append(self.folder.around(run), self.latest)
 
     def _record(self, server: Server) -> None:
         measured = simulated.calibrated(self.store, self.folder.calibrations, self.folder.headers(), self.setting.lanes)
@@ -153,9 +164,11 @@ class _Recorder:
             measured.inference_s,
             lanes=self.setting.lanes,
             seconds=seconds,
+            pid=server.pid,
         )
         self.cpu_s += time.process_time() - started_s
         record.append(self.folder.log, rows)
+        self.latest = rows
 
     def _send(self, run: Run, server: Server) -> Load:
         length_s = self.setting.warm_up_s + self.setting.seconds

@@ -90,7 +90,8 @@ def _around_table(validation: Validation) -> Table:
     headings = ("", "recorded p50", "p95", "p99", "in the runs p50", "p95", "p99")
     note = (
         "Milliseconds, all lanes busy in the recording. receive: first byte to admission. dispatch: what a lane waits "
-        "between two runs, mean of each recording. respond: to the answer; recorded, without what is in dispatch. "
+        "between two runs, mean of each recording. arrival: what a run takes longer for each request that comes "
+        "meanwhile, likewise. respond: to the answer; recorded, without what is in dispatch. "
         "outside: what clients wait beyond the server's total, less the loader's lag. "
         f"A terminated run stops after {ms(validation.stop_ms)}."
     )

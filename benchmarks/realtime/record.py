@@ -12,11 +12,13 @@ strikes all of them alike.
 import asyncio
 import csv
 import itertools
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import mean, median
 
+from benchmarks import machine
 from benchmarks.clients import Reply
 from benchmarks.realtime.wires import Answer, Wire
 
@@ -46,6 +48,10 @@ class Row:
     """From then on to the answer."""
     outside_s: float
     """What a client waits beyond the server's own total: network, sending the answer, the client's process."""
+    arrival_s: float
+    """What a run takes longer for each request that comes meanwhile; mean of the recording."""
+    per_s: float
+    """Requests a second that came in this half of the recording."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +79,34 @@ class Done:
 
 
 def record(
-    connect: Callable[[], Wire], bodies: Sequence[bytes], costs_s: Mapping[str, float], *, lanes: int, seconds: float
+    connect: Callable[[], Wire],
+    bodies: Sequence[bytes],
+    costs_s: Mapping[str, float],
+    *,
+    lanes: int,
+    seconds: float,
+    pid: int,
 ) -> list[Row]:
-    """Half of the time with one lane busy, half with all. `costs_s`: what runs of each variant take, about."""
+    """Half of the time with one lane busy, half with all. `costs_s`: what runs of each variant take, about; `pid`: of
+    the server.
+
+    What is neither a lane's work nor idle is that of the event loop, the server's first thread, and of the clients in
+    this process. They take it from all lanes alike, where these have all cores.
+    """
     pairs = zip(itertools.cycle(turn(costs_s, seconds / 2)), itertools.cycle(bodies), strict=False)
     alone = asyncio.run(busy(connect(), pairs, clients=1, seconds=seconds / 2))
     hand_over_s = median(done.reply.queue_ms for done in alone) / 1e3
-    rows = [_row(done, 1, done.reply.queue_ms / 1e3, 0.0) for done in alone]
+    per_s = len(alone) / (seconds / 2)
+    rows = [_row(done, 1, done.reply.queue_ms / 1e3, 0.0, arrival_s=0.0, per_s=per_s) for done in alone]
     if lanes == 1:
         return rows
+    before_s = machine.first_thread_cpu_s(pid) + time.process_time()
     together = asyncio.run(busy(connect(), pairs, clients=2 * lanes, seconds=seconds / 2))
+    spent_s = machine.first_thread_cpu_s(pid) + time.process_time() - before_s
+    arrival_s, per_s = spent_s / len(together) / lanes, len(together) / (seconds / 2)
     dispatch_s = max(idle_s(together, lanes), hand_over_s)
-    return rows + [_row(done, lanes, dispatch_s, dispatch_s - hand_over_s) for done in together]
+    noticed_s = dispatch_s - hand_over_s
+    return rows + [_row(done, lanes, dispatch_s, noticed_s, arrival_s=arrival_s, per_s=per_s) for done in together]
 
 
 def turn(costs_s: Mapping[str, float], seconds: float) -> list[str]:
@@ -142,11 +164,14 @@ def idle_s(done: Sequence[Done], lanes: int) -> float:
     return (lanes * (to_s - from_s) - worked_s) / started
 
 
-def _row(done: Done, level: int, dispatch_s: float, noticed_s: float) -> Row:
+def _row(done: Done, level: int, dispatch_s: float, noticed_s: float, *, arrival_s: float, per_s: float) -> Row:
     """`noticed_s`: the part of dispatching that comes after the run, which is also part of responding."""
     reply = done.reply
     respond_s = max(reply.respond_ms / 1e3 - noticed_s, 0.0)
-    return Row(reply.variant, level, done.run_s, reply.receive_ms / 1e3, dispatch_s, respond_s, done.outside_s)
+    return Row(
+        reply.variant, level, done.run_s, reply.receive_ms / 1e3, dispatch_s, respond_s, done.outside_s,
+        arrival_s, per_s,
+    )  # fmt: skip
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
@@ -170,8 +195,8 @@ def read(path: Path) -> list[Row]:
 
 def _parsed(lines: Iterable[Mapping[str, str]]) -> Iterator[Row]:
     for line in lines:
-        seconds = {name: float(line[name]) for name in COLUMNS if name.endswith("_s") or name == "seconds"}
-        yield Row(line["variant"], int(line["busy"]), **seconds)
+        numbers = {name: float(line[name]) for name in COLUMNS if name.endswith("_s") or name == "seconds"}
+        yield Row(line["variant"], int(line["busy"]), **numbers)
 
 
 def _short(value: object) -> object:

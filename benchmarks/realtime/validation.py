@@ -74,7 +74,9 @@ def validate(store: Path, folder: Folder, measured: Measured) -> Validation:
     setting = measured.setting
     known, rows = folder.known(store, setting.lanes), record.read(folder.log)
     loads = {run: loader.read(folder.load(run)) for run in setting.runs}
-    comparisons = tuple(_compared(run, load, known, setting) for run, load in loads.items())
+    comparisons = tuple(
+        _compared(run, load, folder.known(store, setting.lanes, run), setting) for run, load in loads.items()
+    )
     answered = [one for load in loads.values() for one in counted(load.sent, setting) if one.reply is not None]
     return Validation(
         machine=measured.machine,
@@ -127,6 +129,7 @@ def _around(rows: Sequence[Row], answered: Sequence[Sent]) -> tuple[Around, ...]
     return (
         Around("receive", _ms(row.receive_s for row in rows), Spread.of([reply.receive_ms for _, reply in replies])),
         Around("dispatch", _ms(row.dispatch_s for row in rows), None),
+        Around("arrival", _ms(row.arrival_s for row in rows), None),
         Around("respond", _ms(row.respond_s for row in rows), Spread.of([reply.respond_ms for _, reply in replies])),
         Around(
             "outside",

@@ -295,7 +295,7 @@ class Scheduler:
 
     def _dispatch_upgrades(self, now_s: float) -> list[Action]:
         """After what matters only to those with an answer in hand: nobody else notices."""
-        return self._decide(now_s, self._policy.next_upgrade)
+        return self._decide(now_s, self._policy.next_upgrade) if self._background.insured else []
 
     def _decide(self, now_s: float, ask: Callable[[float, SystemState, Costs], Action | None]) -> list[Action]:
         actions: list[Action] = []

@@ -185,13 +185,12 @@ class Situation:
         Whitt 1981); so a reserve weighs less the more requests and lanes there are. With `bursts` no fewer than one
         standard deviation of a renewal process with such gaps, whose variance is about its mean times their squared
         coefficient of variation (Cox 1962)."""
-        if until_s <= 0:
-            return 0.0
-        mean = self.state.arrivals_per_s * until_s
+        ahead_s = max(until_s, 0.0)
+        mean = self.state.arrivals_per_s * ahead_s
         steady = mean + reserve * math.sqrt(mean)
         if not bursts:
             return steady
-        calm = self.state.calm_arrivals_per_s * until_s
+        calm = self.state.calm_arrivals_per_s * ahead_s
         return max(steady, calm + math.sqrt(self.state.burstiness * calm))
 
     def allowance_s(self, job: Job, *, utilisation: float, arrival_reserve: float, bursts: bool) -> float:

@@ -1,7 +1,7 @@
 """How much of something happened lately, and how evenly."""
 
 from collections import deque
-from statistics import fmean, pvariance
+from statistics import fmean
 
 GAPS = 128
 """Gaps between arrivals that their variation is taken over."""
@@ -60,5 +60,6 @@ class Gaps:
         self._gaps.append(gap_s)
         mean_s = fmean(self._gaps)
         if len(self._gaps) >= FEWEST and mean_s > 0:
-            variation = pvariance(self._gaps, mean_s) / mean_s**2
+            # Not `pvariance`: its exact fractions took a quarter of all the time that decisions take.
+            variation = fmean([(gap_s - mean_s) ** 2 for gap_s in self._gaps]) / mean_s**2
             self.variation = min(max(variation, VARIATION_CLIP[0]), VARIATION_CLIP[1])

@@ -61,12 +61,29 @@ class World:
         """The effective accuracy that no policy can surpass."""
         least = [self.times.least[variant.name] for variant in self.variants]
         demands = (
-            oracle.Demand(at_s, at_s + budget_s, [seconds + self.source.decode_s for seconds in inference_s])
+            oracle.Demand(at_s, at_s + budget_s, [self._least_s(seconds) for seconds in inference_s])
             for at_s, budget_s, *inference_s in zip(
                 self.arrivals_s.tolist(), self.budgets_s.tolist(), *least, strict=True
             )
         )
         return oracle.bound(demands, [rank(variant) for variant in self.variants], self.lanes)
+
+    def run_s(self, job: Job, decision: Decision, busy: int) -> float:
+        """What a run takes that begins with so many lanes busy, its own among them."""
+        seconds = self.times.inference_s(job.id, decision.variant.name, busy)
+        if self.overheads is None:
+            return seconds
+        began_s = decision.decided_at_s
+        first, last = np.searchsorted(self._in_order_s, (began_s, began_s + seconds), side="right")
+        return seconds + self.overheads.longer_s(seconds, busy, coming=int(last - first))
+
+    @cached_property
+    def _in_order_s(self) -> Floats:
+        return np.sort(self.arrivals_s)
+
+    def _least_s(self, seconds: float) -> float:
+        least_s = seconds if self.overheads is None else self.overheads.least_s(seconds)
+        return least_s + self.source.decode_s
 
     def arrivals(self, spends: PolicyName | None = None) -> list[Arrival]:
         """Requests as they come to a server. A job's id is the request's position."""
@@ -152,7 +169,7 @@ def play(policy: Policy, world: World, spends: PolicyName | None = None) -> Play
         if overheads is not None:
             # The server keeps in reserve what lies between a run and its answer, and the way back is part of that.
             scheduler.latency.observe_respond(dispatch_s + float(overheads.respond_s[job.id]))
-        return decode_s, world.times.inference_s(job.id, decision.variant.name, busy)
+        return decode_s, world.run_s(job, decision, busy)
 
     def confidence(job: Job, _: Decision) -> float:
         return float(world.confidences[job.id])

@@ -81,7 +81,9 @@ def test_a_few_runs_tell_nothing_of_that() -> None:
 def rows() -> list[Row]:
     """Two variants on two levels."""
     return [
-        Row(name, busy, run_s * (1 + n / 100), 0.0005, 0.0003, 0.0004 + n / 1e5, 0.001)
+        Row(
+            name, busy, run_s * (1 + n / 100), 0.0005, 0.0003, 0.0004 + n / 1e5, 0.001, 0.0008 * (busy - 1), 20.0 * busy
+        )
         for n in range(60)
         for name, run_s in (("b0", 0.02), ("b1", 0.04))
         for busy in (1, 2)
@@ -100,7 +102,7 @@ def test_a_log_keeps_what_was_recorded(log: Path) -> None:
     """In order, and over several recordings."""
     found = record.read(log)
     assert [(row.variant, row.busy) for row in found] == [(row.variant, row.busy) for row in rows()]
-    for column in ("seconds", "receive_s", "dispatch_s", "respond_s", "outside_s"):
+    for column in ("seconds", "receive_s", "dispatch_s", "respond_s", "outside_s", "arrival_s", "per_s"):
         assert [getattr(row, column) for row in found] == pytest.approx(
             [getattr(row, column) for row in rows()], abs=1e-6
         )
@@ -117,5 +119,7 @@ def test_simulate_reads_the_log(log: Path, capsys: pytest.CaptureFixture[str]) -
     assert draw is not None
     drawn = draw(50, np.random.default_rng(0))
     assert drawn.dispatch_s == pytest.approx(0.0003)
+    assert drawn.arrival_s == pytest.approx(0.0008)
+    assert drawn.per_s == {1: 20.0, 2: 40.0}
     assert set(drawn.receive_s.tolist()) == {0.0005}
     assert 0.0004 <= drawn.respond_s.min() <= drawn.respond_s.max() <= 0.001

@@ -102,6 +102,13 @@ def test_a_late_request_runs_after_one_that_can_still_make_it() -> None:
     assert action.job.id == 2
 
 
+def test_when_everything_would_starve_somebody_the_cheapest_runs() -> None:
+    """Of 37 ms on one lane the two who wait need 32: even b0 would make one of them late. Somebody has to be next."""
+    asked, costs = job(1, 0.035), FixedCosts(stop_s=0.002)
+    decision = policy().decide(0.0, asked, state(asked, job(2, 0.036), job(3, 0.037)), costs)
+    assert (decision.variant.name, decision.reason) == ("b0", Reason.PROTECTS_WAITING)
+
+
 def test_a_run_that_cannot_make_room_must_stand_a_burst() -> None:
     """100 ms hold b3, as steady arrivals go, and not when they come in bursts; 500 ms leave room to yield."""
     costs = replace(COSTS, stop_s=0.002)

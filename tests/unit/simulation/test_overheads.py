@@ -73,6 +73,30 @@ def test_a_request_is_answered_later_by_its_way_in_and_out() -> None:
     assert met == [True, False, True]
 
 
+def test_whoever_comes_during_a_run_makes_it_longer() -> None:
+    """Recorded were ten a second, one in each run of 0.1 s: 20 ms for the second one that comes, 10 back for none. Who
+    begins a run does not come during it, nor does who comes with him."""
+    coming = Overheads(np.zeros(3), 0.0, np.zeros(3), arrival_s=0.01, per_s={1: 10.0})
+    assert ends(three(overheads=coming))[0] == pytest.approx([0.09, 0.18, 1.09])
+    during = replace(three(overheads=coming), arrivals_s=np.array([0.0, 0.05, 0.06]), budgets_s=np.full(3, 1.0))
+    assert ends(during)[0] == pytest.approx([0.11, 0.20, 0.29])
+
+
+def test_as_many_lanes_count_as_were_recorded() -> None:
+    """Of three busy lanes, what was recorded with two; nothing where nothing was."""
+    known = Overheads(np.zeros(1), 0.0, np.zeros(1), arrival_s=0.01, per_s={1: 10.0, 2: 20.0})
+    assert [known.longer_s(0.1, busy, coming=2) for busy in (1, 2, 3)] == pytest.approx([0.01, 0.0, 0.0])
+    assert Overheads(np.zeros(1), 0.0, np.zeros(1)).longer_s(0.1, 1, coming=2) == 0.0
+
+
+def test_nobody_surpasses_the_bound_when_runs_are_quicker_than_recorded() -> None:
+    """80 ms are enough for a run of 90 ms in the recording, if nobody comes meanwhile."""
+    quick = Overheads(np.zeros(3), 0.0, np.zeros(3), arrival_s=0.02, per_s={1: 10.0})
+    within = replace(three(overheads=quick), budgets_s=np.array([0.085, 0.17, 0.085]))
+    assert ends(within)[1] == [True, True, True]
+    assert within.bound == pytest.approx(0.771)
+
+
 def test_dispatching_takes_the_lanes_time() -> None:
     """So the one who waits pays twice."""
     assert ends(three(overheads=Overheads(np.zeros(3), 0.01, np.zeros(3))))[0] == pytest.approx([0.11, 0.22, 1.11])
