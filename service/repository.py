@@ -27,7 +27,7 @@ from service.core.policy import Policy
 from service.core.values import Variant
 from service.dataplane import Dataplane, Edition
 from service.pipeline.executor import Runner
-from service.pipeline.opening import Known, Opened, Opener, loaded
+from service.pipeline.opening import Known, Opened, Opener, loaded_event
 from service.pipeline.session import SessionError
 from service.pipeline.store import StoredVariant, StoreError, StoreReader, StoreScan
 
@@ -226,7 +226,7 @@ class Repository:
             opened = await self._opened(found, before)
         self._refuse_when_draining()
         self._runners[found.variant()] = opened.runner
-        self._observer.observe(loaded(found, opened.load_s))
+        self._observer.observe(loaded_event(found, opened.load_s))
         self._dataplane.refuse(one for one in self._dataplane.refused() if (one.name, one.version) != _key(found))
         await self._adopt(replace(self._edition(entries), costs={found.manifest.name: opened.cost}))
 

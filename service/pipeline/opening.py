@@ -99,7 +99,7 @@ class Opener:
         return CalibrationFile(self._calibrations, runtime_fingerprint(self._options, self._lanes)).cost(graph_sha256)
 
 
-def loaded(entry: StoredVariant, load_s: float) -> VariantLoaded:
+def loaded_event(entry: StoredVariant, load_s: float) -> VariantLoaded:
     """What observers are told of a session that took so long to open."""
     variant, manifest = entry.variant(), entry.manifest
     return VariantLoaded(
