@@ -29,13 +29,14 @@ from service.edges.http.hot_path import HotPath, Take
 from service.edges.http.incoming import identity, started_s, trace
 from service.edges.http.models import (
     AnswerModel,
+    ChangesModel,
     HealthModel,
     PlanModel,
     RefusedModel,
     VariantModel,
     VariantsModel,
 )
-from service.edges.http.openapi import EVENTS, METRICS, UPLOAD, answers, completed, failures
+from service.edges.http.openapi import EVENTS, METRICS, OF_CHANGES, OF_UPLOADS, UPLOAD, answers, completed, failures
 from service.edges.http.problems import describe, problem
 from service.edges.http.server import leaving
 from service.edges.http.uploads import Uploads
@@ -55,6 +56,7 @@ from service.edges.questions import (
     question,
 )
 from service.edges.timing import server_timing
+from service.repository import Repository, allowed
 
 PROTOCOL = "http"
 T = TypeVar("T")
@@ -96,9 +98,10 @@ def create_http_app(
     scrape: Scrape,
     open_inference: OpenInference,
     tracer: Tracer = untraced,
+    repository: Repository | None = None,
 ) -> ASGIApp:
-    """The application. `clock` is the one that deadlines are read on."""
-    edge = _Edge(dataplane, clock, defaults, limits, scrape, open_inference)
+    """The application. `clock` is the one that deadlines are read on; without a `repository` what is served stays."""
+    edge = _Edge(dataplane, clock, defaults, limits, scrape, open_inference, repository)
     app = _Application(
         title="effserve",
         version=__version__,
@@ -136,6 +139,7 @@ class _Edge:
         limits: Limits,
         scrape: Scrape,
         open_inference: OpenInference,
+        repository: Repository | None,
     ) -> None:
         self._dataplane = dataplane
         self._clock = clock
@@ -143,6 +147,7 @@ class _Edge:
         self._limits = limits
         self._uploads = Uploads(limits.uploads_bytes)
         self._scrape = scrape
+        self._repository = repository
         self._v2 = OpenInferenceRoutes(
             open_inference,
             self._uploads,
@@ -156,7 +161,7 @@ class _Edge:
     def add_routes(self, app: FastAPI) -> None:
         common: dict[str, Any] = {"response_model": None}
         # Never reached in this form (see `HotPath`): it is what the OpenAPI page is made from, and answers 405.
-        kinds = [kind for kind in ErrorKind if kind is not ErrorKind.NOT_FOUND]
+        kinds = OF_UPLOADS
         upload: dict[str, Any] = {"methods": ["POST"], "openapi_extra": UPLOAD, **common}
         app.add_api_route("/classify", self.classify, responses=answers(AnswerModel, *kinds), **upload)
         app.add_api_route(
@@ -172,6 +177,9 @@ class _Edge:
         app.add_api_route("/variants", self.variants, responses=answers(VariantsModel), **common)
         app.add_api_route(
             "/variants/{name}", self.variant, responses=answers(VariantModel, ErrorKind.UNKNOWN_VARIANT), **common
+        )
+        app.add_api_route(
+            "/reload", self.reload, methods=["POST"], responses=answers(ChangesModel, *OF_CHANGES), **common
         )
         app.add_api_route("/healthz", self.healthz, responses=answers(HealthModel), **common)
         app.add_api_route("/readyz", self.readyz, responses=answers(HealthModel), **common)
@@ -225,6 +233,14 @@ class _Edge:
     async def variant(self, name: str) -> Response:
         """One line of the table."""
         return self._response(VariantModel.of(self._dataplane.variant(name)).model_dump_json())
+
+    async def reload(self) -> Response:
+        """Serve what the model store holds: the newest version of everything in it, and nothing else.
+
+        Needs `store.changes` to be `explicit` or `poll`. What cannot be served is among the changes, and no failure.
+        """
+        changes = await allowed(self._repository).reload()
+        return self._response(ChangesModel.of(changes).model_dump_json())
 
     async def healthz(self) -> Response:
         """Whether the process lives. Load does not change it."""
