@@ -131,7 +131,7 @@ def measure(store: Path, *, front: str, behind: str, load_share: float, rounds: 
     """`rounds` turns of each kind, in an order drawn anew each time."""
     options = SessionOptions()
     loaded = load(check(store, options.provider), options, usable_cores(), Fanout(), lambda _: None)
-    execute = Executor(loaded.runners, time.monotonic)
+    execute = Executor(loaded.runners.__getitem__, time.monotonic)
     named = {name: entry.variant() for name, entry in loaded.entries.items()}
 
     async def all_turns() -> Turns:

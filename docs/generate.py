@@ -26,6 +26,7 @@ from benchmarks.report import Table
 from benchmarks.scheduling import page as scheduling
 from service import settings
 from service.core.errors import ErrorKind
+from service.core.messages import ChangeKind
 from service.core.values import AccuracySource, Reason
 from service.edges.status import STATUS
 from service.simulation import study
@@ -251,13 +252,14 @@ def _codes(texts: Iterable[str]) -> str:
 
 LABELS = {
     "protocol": "`http`, `grpc`",
-    "variant": f"the names of the served variants; {_code(metrics.NO_VARIANT)} when none answered",
+    "variant": f"the names of variants in the store; {_code(metrics.NO_VARIANT)} when none answered",
     "version": "the served version of the variant",
     "outcome": f"requests: `answered`, {_codes(ErrorKind)}; budgets: `met`, `missed`, `unattainable`, `shed`, "
     "`infeasible`, `failed`; spans: `exported`, `failed` (the collector did not take them), `dropped` (too many "
     "waited)",
     "budget": f"{_codes(metrics.BUDGET_CLASSES.values())}: the budget was at most that",
     "lanes": "`foreground`, `background`",
+    "change": _codes(kind for kind in ChangeKind if kind is not ChangeKind.KEPT),
     "reason": _codes(Reason),
     "source": _codes(AccuracySource),
     "trained": "`true`, `false`",

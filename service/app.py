@@ -10,8 +10,8 @@ import asyncio
 import gc
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,10 +39,12 @@ from service.pipeline import trials
 from service.pipeline.cpus import usable_cores
 from service.pipeline.executor import Executor
 from service.pipeline.lanes import Lanes, ThreadLane
+from service.pipeline.opening import Opener
 from service.pipeline.priority import can_yield, give_way, yield_to_all
 from service.pipeline.response import Logits, confidence
 from service.pipeline.session import ExecutionProvider, SessionOptions
-from service.pipeline.store import StoreScan
+from service.pipeline.store import StoreReader, StoreScan
+from service.repository import Repository, StoreChanges
 from service.settings import LogFormat, Settings
 from service.startup import Announce, Loaded, StartupError, check, check_port, load, measure, steps, writable
 from service.telemetry import logs
@@ -157,9 +159,14 @@ def prepare(settings: Settings, observer: Observer, announce: Announce = lambda 
     found = check(settings.store.dir, settings.lanes.provider)
     choice = layout(settings, found, announce)
     lanes = choice.layout.lanes
-    options = SessionOptions(settings.lanes.provider, choice.layout.threads, settings.lanes.nice)
+    options = _session_options(settings, choice)
     loaded = load(found, options, lanes, observer, announce)
-    policy = _policy(settings, loaded)
+    policy = _policy_of(settings, [entry.variant() for entry in loaded.entries.values()])
+    if not policy.catalogue.routed():
+        raise StartupError(
+            "no variant in the store has weights of known accuracy, so no budget can be answered; fetch some with "
+            "`effserve pull`, or pass --route-untrained to plan capacity with meaningless predictions"
+        )
     calibration = measure(
         loaded,
         options=options,
@@ -176,31 +183,30 @@ def _calibrations(settings: Settings) -> Path | None:
     return writable(settings.calibration.dir) if settings.calibration.reuse else None
 
 
-def _policy(settings: Settings, loaded: Loaded) -> BudgetPolicy:
+def _session_options(settings: Settings, choice: Choice) -> SessionOptions:
+    return SessionOptions(settings.lanes.provider, choice.layout.threads, settings.lanes.nice)
+
+
+def _policy_of(settings: Settings, variants: Sequence[Variant]) -> BudgetPolicy:
     routing = settings.routing
-    catalogue = Catalogue(tuple(entry.variant() for entry in loaded.entries.values()), routing.route_untrained)
-    policy = BudgetPolicy(
-        catalogue,
+    return BudgetPolicy(
+        Catalogue(tuple(variants), routing.route_untrained),
         utilisation=routing.utilisation,
         arrival_reserve=routing.arrival_reserve,
         backlog_limit_s=settings.limits.backlog_ms / 1e3,
         terminates=routing.terminate_upgrades,
     )
-    if not catalogue.routed():
-        raise StartupError(
-            "no variant in the store has weights of known accuracy, so no budget can be answered; fetch some with "
-            "`effserve pull`, or pass --route-untrained to plan capacity with meaningless predictions"
-        )
-    return policy
 
 
 async def _serve(settings: Settings, prepared: Prepared, observer: Observer, metrics: Metrics, tracer: Tracer) -> None:
     clock = time.monotonic
     stop = _signals()
     statistics, recent = Statistics(prepared.loaded.entries), Recent(clock)
-    dataplane, lanes = compose(settings, prepared, Fanout(observer, statistics, recent), clock)
+    told = Fanout(observer, statistics, recent)
+    dataplane, lanes = compose(settings, prepared, told, clock)
+    changing = repository(settings, prepared, dataplane, told)
     metrics.watch(dataplane.health, dataplane.variants)
-    http, grpc = _edges(settings, dataplane, statistics, recent, _scrape(metrics), clock, tracer)
+    http, grpc = _edges(settings, dataplane, changing, statistics, recent, _scrape(metrics), clock, tracer)
     try:
         ports = http.bind(settings.http.host, settings.http.port), grpc.bind(settings.grpc.host, settings.grpc.port)
     except OSError as error:
@@ -210,8 +216,10 @@ async def _serve(settings: Settings, prepared: Prepared, observer: Observer, met
     dataplane.ready = True
     await grpc.set_serving(True)
     observer.observe(LifecycleChanged("ready", _where(settings, *ports, dataplane)))
-    await stop.wait()
+    async with _following(settings, changing):
+        await stop.wait()
     await _drain(settings, dataplane, http, grpc, stop, observer)
+    await changing.close()
     await asyncio.to_thread(lanes.close)
     observer.observe(LifecycleChanged("stopped"))
 
@@ -230,13 +238,13 @@ def compose(settings: Settings, prepared: Prepared, observer: Observer, clock: C
         background_lanes=behind,
         confidences=cheapest.accuracy.confidences or (),
     )
-    execute = Executor(prepared.loaded.runners, clock)
+    execute = Executor(prepared.loaded.runners.__getitem__, clock)
     loop = asyncio.get_running_loop()
     threads = [ThreadLane(n, execute, loop, partial(give_way, settings.lanes.nice)) for n in range(count)]
     threads += [ThreadLane(count + n, execute, loop, yield_to_all) for n in range(behind)]
 
     def judge(variant: Variant, logits: Logits) -> float:
-        return confidence(logits, entries[variant.name].temperature)
+        return confidence(logits, dataplane.stored(variant).temperature)
 
     lanes = Lanes(scheduler, [*threads], clock, judge)
     dataplane = Dataplane(
@@ -253,9 +261,24 @@ def compose(settings: Settings, prepared: Prepared, observer: Observer, clock: C
     return dataplane, lanes
 
 
+def repository(settings: Settings, prepared: Prepared, dataplane: Dataplane, observer: Observer) -> Repository:
+    """What changes what the dataplane serves. Call it inside the event loop that owns that."""
+    options, lanes = _session_options(settings, prepared.choice), prepared.choice.layout.lanes
+    return Repository(
+        dataplane=dataplane,
+        runners=prepared.loaded.runners,
+        store=StoreReader(settings.store.dir),
+        opener=Opener(options, lanes, _calibrations(settings)),
+        policy_of=partial(_policy_of, settings),
+        changes=settings.store.changes,
+        observer=observer,
+    )
+
+
 def _edges(
     settings: Settings,
     dataplane: Dataplane,
+    changing: Repository,
     statistics: Statistics,
     recent: Recent,
     scrape: Scrape,
@@ -268,7 +291,12 @@ def _edges(
     request_bytes = settings.limits.request_bytes
     limits = Limits(image_bytes, settings.limits.uploads_bytes, settings.http.upload_timeout_s, request_bytes)
     open_inference = OpenInference(
-        dataplane, statistics=statistics, defaults=defaults, batch=settings.limits.batch, image_bytes=image_bytes
+        dataplane,
+        statistics=statistics,
+        defaults=defaults,
+        batch=settings.limits.batch,
+        image_bytes=image_bytes,
+        repository=changing,
     )
     app = create_http_app(
         dataplane,
@@ -279,6 +307,7 @@ def _edges(
         open_inference=open_inference,
         recent=recent,
         tracer=tracer,
+        repository=changing,
     )
     timeout_s, keep_alive_s = settings.drain.timeout_s, settings.http.keep_alive_s
     http = HttpServer(app, clock=clock, keep_alive_s=keep_alive_s, timeout_s=timeout_s)
@@ -291,8 +320,22 @@ def _edges(
         reflection=settings.grpc.reflection,
         open_inference=open_inference,
         tracer=tracer,
+        repository=changing,
     )
     return http, grpc
+
+
+@asynccontextmanager
+async def _following(settings: Settings, changing: Repository) -> AsyncIterator[None]:
+    """The store is looked at for so long, if that is wanted."""
+    if settings.store.changes is not StoreChanges.POLL:
+        yield
+        return
+    looking = asyncio.create_task(changing.follow(settings.store.poll_s))
+    try:
+        yield
+    finally:
+        looking.cancel()
 
 
 async def _drain(

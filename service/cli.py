@@ -1,7 +1,7 @@
 """The command line.
 
-`effserve serve | build | train | pack | pull | import | evaluate | simulate | report | variants | top | classify |
-plan`
+`effserve serve | build | train | pack | pull | import | evaluate | simulate | report`, and to ask a running server
+`classify | plan | variants | top | reload`.
 
 Thin: each command turns its options into settings or arguments and calls one function. What builds graphs needs the
 `build` extra, so it is imported only by the commands that use it.
@@ -399,6 +399,15 @@ def top(
     from service.commands import top as watching
 
     watching.top(url=url, interval_s=interval, once=once)
+
+
+@app.command()
+def reload(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+    """Make a running server serve what its model store holds: the newest version of everything, and nothing else.
+
+    The server has to allow it: `store.changes` is `explicit` or `poll`.
+    """
+    client.reload(url=url, as_json=as_json)
 
 
 @app.command()

@@ -6,8 +6,10 @@ once, under one name.
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,9 +18,10 @@ import numpy.typing as npt
 from service.core.catalogue import Catalogue
 from service.core.errors import EffserveError, ErrorKind, fault
 from service.core.events import Observer, RequestAnswered, RequestFailed
-from service.core.latency import LatencyStatistics
+from service.core.latency import LatencyStatistics, VariantCost
 from service.core.layout import Choice
-from service.core.messages import Answer, ClassifyRequest, Plan, RefusedVariant, VariantRow
+from service.core.messages import Answer, ClassifyRequest, EntryState, Plan, RefusedVariant, StoreEntry, VariantRow
+from service.core.policy import Policy
 from service.core.scheduler import Scheduler, SchedulerStatistics
 from service.core.trace import Attempt, Journey, Trace
 from service.core.values import Deadline, ImageHeader, Job, Pixels, Question, Timing, Variant
@@ -49,6 +52,18 @@ class Health:
     latency: LatencyStatistics
     choice: Choice
     """How many lanes with how many threads, and why."""
+    loading: tuple[StoreEntry, ...] = ()
+    """Variants that are being loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """What is served from one moment on, all of it at once."""
+
+    entries: Mapping[str, StoredVariant]
+    policy: Policy
+    costs: Mapping[str, VariantCost] = field(default_factory=dict)
+    """Of variants that are new, or not what they were."""
 
 
 OnAnswer = Callable[[Answer], None]
@@ -72,6 +87,8 @@ class Dataplane:
         max_pixels: int,
     ) -> None:
         self._entries = entries
+        self._stored = {variant: entries[variant.name] for variant in catalogue.variants}
+        """What answers: what is served, and what requests in hand may still be answered by."""
         self._refused = tuple(refused)
         self._catalogue = catalogue
         self._scheduler = scheduler
@@ -81,9 +98,11 @@ class Dataplane:
         self._clock = clock
         self._max_pixels = max_pixels
         self._job_ids = itertools.count(1)
-        self._answers = dict.fromkeys(entries, 0)
+        self._answers = Counter[str]()
         self.ready = False
         self.draining = False
+        self.loading: tuple[StoreEntry, ...] = ()
+        """Variants that are being loaded, as `Health` shows them."""
 
     def __repr__(self) -> str:
         return f"<Dataplane ready={self.ready} draining={self.draining} {self._scheduler!r}>"
@@ -93,6 +112,10 @@ class Dataplane:
 
         Raises `EffserveError`, or `asyncio.CancelledError` when the client went away.
         """
+        with self._lanes.grace.inside():
+            return await self._classify(request, on_answer)
+
+    async def _classify(self, request: ClassifyRequest, on_answer: OnAnswer) -> Answer:
         started_s = request.question.deadline.started_s
         attempts: list[Attempt] = []
         try:
@@ -146,6 +169,17 @@ class Dataplane:
         """Store entries that are not served, with the reason."""
         return self._refused
 
+    def known(self) -> Iterator[StoreEntry]:
+        """Versions that are served, refused, or being loaded."""
+        refused = {(one.name, one.version): one.reason for one in self._refused}
+        served = {(name, str(entry.manifest.version)) for name, entry in self._entries.items()}
+        state = EntryState.READY if self.ready else EntryState.UNAVAILABLE
+        yield from self.loading
+        for version in sorted(served):
+            yield StoreEntry(*version, state, refused.get(version, ""))
+        for version in sorted(refused.keys() - served):
+            yield StoreEntry(*version, EntryState.UNAVAILABLE, refused[version])
+
     def served(self) -> Mapping[str, StoredVariant]:
         """What is resident, by name."""
         return self._entries
@@ -153,6 +187,39 @@ class Dataplane:
     def routed(self) -> tuple[Variant, ...]:
         """The variants that a budget can choose, of which those on the Pareto front are."""
         return self._catalogue.routed()
+
+    def adopt(self, edition: Edition, on_gone: Callable[[], None]) -> None:
+        """From now on this is served. Who named what it does not have, and came before, is answered by that.
+
+        `on_gone` is called when nobody needs that any more. No other edition may be adopted before.
+        """
+        for name, cost in edition.costs.items():
+            self._scheduler.latency.learn(name, cost)
+        before = self._cheapest()
+        self._entries, self._catalogue = edition.entries, edition.policy.catalogue
+        self._stored |= {variant: edition.entries[variant.name] for variant in self._catalogue.variants}
+        cheapest = self._cheapest()
+        confidences = None if cheapest == before else self._stored[cheapest].manifest.accuracy.confidences or ()
+        self._lanes.adopt(edition.policy, confidences)
+        loop = asyncio.get_running_loop()
+        # After the last request has been told of.
+        self._lanes.grace.when_gone(lambda: loop.call_soon(self._forget, on_gone))
+
+    def holding(self) -> AbstractContextManager[None]:
+        """What is served when this begins can be asked for, by `ClassifyRequest.named`, until it ends."""
+        return self._lanes.grace.inside()
+
+    def refuse(self, refused: Iterable[RefusedVariant]) -> None:
+        """From now on these store entries are shown as not served."""
+        self._refused = tuple(refused)
+
+    def stored(self, variant: Variant) -> StoredVariant:
+        """What answers, or did for a request that is in hand. Raises `KeyError`."""
+        return self._stored[variant]
+
+    def calibrated(self, name: str) -> VariantCost:
+        """What calibration found for a variant that is served."""
+        return self._scheduler.latency.calibrated(name)
 
     def failed(
         self,
@@ -170,8 +237,16 @@ class Dataplane:
 
     def health(self) -> Health:
         """Readiness, refused store entries and live counts."""
-        statistics, latency = self._scheduler.statistics(self._clock()), self._scheduler.latency.statistics()
-        return Health(self.ready, self.draining, len(self._entries), self._refused, statistics, latency, self._choice)
+        return Health(
+            ready=self.ready,
+            draining=self.draining,
+            variants=len(self._entries),
+            refused=self._refused,
+            loading=self.loading,
+            statistics=self._scheduler.statistics(self._clock()),
+            latency=self._scheduler.latency.statistics(),
+            choice=self._choice,
+        )
 
     def _tell(
         self, request: ClassifyRequest, answer: Answer, job: Job, received_s: float, journey: Journey | None
@@ -181,15 +256,31 @@ class Dataplane:
 
     def _job(self, request: ClassifyRequest, header: ImageHeader) -> Job:
         prepared = isinstance(request.body, Pixels) and request.body.prepared
+        named = self._named(request)
         decode_s = 0.0 if prepared else self._scheduler.latency.expected_decode_s(header)
-        return Job(next(self._job_ids), request.question, decode_s, header.format)
+        return Job(next(self._job_ids), request.question, decode_s, header.format, named=named)
+
+    def _named(self, request: ClassifyRequest) -> Variant | None:
+        """What the request's variant means now, or meant to the edge. Raises `EffserveError`."""
+        name, meant = request.question.variant, request.named
+        return self._catalogue.named(name) if name is not None and meant is None else meant
+
+    def _cheapest(self) -> Variant:
+        return self._catalogue.front(self._scheduler.latency)[-1]
+
+    def _forget(self, on_gone: Callable[[], None]) -> None:
+        """Nobody needs what is not served any more."""
+        for variant in [variant for variant in self._stored if variant not in self._catalogue.variants]:
+            del self._stored[variant]
+            if variant.name not in self._entries:
+                self._scheduler.latency.drop(variant.name)
+        on_gone()
 
     def _members(self, request: ClassifyRequest, served: Served) -> list[Served]:
         """The answers that are averaged, first run first: of a cascade, those of the same classes as the last."""
-        entries = self._entries
-        labels = entries[served.decision.variant.name].labels
+        labels = self._stored[served.decision.variant].labels
         earlier = served.earlier if request.question.cascades else None
-        fits = earlier is not None and entries[earlier.decision.variant.name].labels == labels
+        fits = earlier is not None and self._stored[earlier.decision.variant].labels == labels
         return [earlier, served] if earlier is not None and fits else [served]
 
     def _answer(
@@ -197,7 +288,7 @@ class Dataplane:
     ) -> Answer:
         members = self._members(request, served)
         logits = self._logits(request, members)
-        labels = self._entries[served.decision.variant.name].labels
+        labels = self._stored[served.decision.variant].labels
         predictions = response.top_k(logits, request.top_k, labels)
         ended_s = self._clock()
         timing = _timing(request.question.deadline.started_s, received_s, served, ended_s)
@@ -213,13 +304,14 @@ class Dataplane:
             final=final,
             members=tuple(member.decision.variant.name for member in members),
             logits=logits.astype(np.float32, copy=False).tobytes(),
+            labels=labels,
         )
 
     def _logits(self, request: ClassifyRequest, members: Sequence[Served]) -> npt.NDArray[np.floating[Any]]:
         """Of a cascade, those of the mean of the probabilities at each one's temperature; else the network's own."""
         if not request.question.cascades:
             return members[-1].run.logits
-        entries = [self._entries[member.decision.variant.name] for member in members]
+        entries = [self._stored[member.decision.variant] for member in members]
         fitted = ((member.run.logits, entry.temperature) for member, entry in zip(members, entries, strict=True))
         return response.averaged(fitted)
 
@@ -228,7 +320,7 @@ class Dataplane:
             variant = member.decision.variant
             if not variant.trained:
                 yield UNTRAINED_WARNING.format(name=variant.name)
-            if request.question.cascades and self._entries[variant.name].manifest.accuracy.temperature is None:
+            if request.question.cascades and self._stored[variant].manifest.accuracy.temperature is None:
                 yield TEMPERATURE_WARNING.format(name=variant.name)
 
     def _row(self, variant: Variant, front: set[str]) -> VariantRow:

@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from service.core.values import Mode, PolicyName
 from service.pipeline.session import ExecutionProvider
+from service.repository import StoreChanges
 
 PREFIX = "EFFSERVE_"
 NOT_SETTINGS = frozenset({"EFFSERVE_CONFIG", "EFFSERVE_URL"})
@@ -99,6 +100,20 @@ class Store(_Group):
         default_factory=lambda: _data_home() / "store",
         description="Folder with `<variant>/<version>/model.onnx`. Default: `$XDG_DATA_HOME/effserve/store`, "
         "or `~/.local/share/effserve/store`.",
+    )
+    changes: StoreChanges = Field(
+        StoreChanges.NONE,
+        description="Who changes what is served while the service runs: `none` nobody; `explicit` whoever can reach "
+        "it, by loading, unloading and `effserve reload`; `poll` the store, which is looked at again and again, and "
+        "`effserve reload`. Nobody, because the service has no authentication: who classifies could unload as well, "
+        "and so could any web page in a browser that reaches the port. Only what is in the store can be loaded.",
+    )
+    poll_s: float = Field(
+        15.0,
+        gt=0,
+        le=86_400,
+        description="Seconds between two such looks, where `store.changes` is `poll`. Files are read again when their "
+        "size or time of change is another.",
     )
 
 

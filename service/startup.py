@@ -12,13 +12,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.core.events import Observer, VariantLoaded, VariantRefused
+from service.core.events import Observer, VariantRefused
 from service.core.latency import Calibration
 from service.core.messages import RefusedVariant
 from service.core.values import Variant
 from service.pipeline import image
 from service.pipeline.calibration import PASSES, CalibrationFile, Calibrator, DecodeSample, Subject
 from service.pipeline.executor import Runner
+from service.pipeline.opening import loaded_event
 from service.pipeline.session import (
     ExecutionProvider,
     Session,
@@ -50,7 +51,7 @@ class Loaded:
     """What is resident."""
 
     entries: dict[str, StoredVariant]
-    runners: dict[str, Runner]
+    runners: dict[Variant, Runner]
     refused: tuple[RefusedVariant, ...]
 
 
@@ -81,11 +82,11 @@ def load(found: StoreScan, options: SessionOptions, lanes: int, observer: Observ
         observer.observe(VariantRefused(variant.name, variant.version, variant.reason))
     for one, outcome in outcomes:
         if isinstance(outcome, Runner):
-            observer.observe(one.loaded())
+            observer.observe(loaded_event(one.entry, one.load_s))
     if not resident:
         raise StartupError(f"nothing in the store can be served: {refused[0].name}: {refused[0].reason}")
     entries = {name: entry for name, (entry, _) in resident.items()}
-    return Loaded(entries, {name: runner for name, (_, runner) in resident.items()}, refused)
+    return Loaded(entries, {entry.variant(): runner for entry, runner in resident.values()}, refused)
 
 
 def check_port(host: str, port: int) -> None:
@@ -174,23 +175,14 @@ class _Opening:
             raise StartupError(f"{self.name} cannot be loaded") from problem
         return Runner(self.session, self.entry.manifest.preprocessing)
 
-    def loaded(self) -> VariantLoaded:
-        variant, manifest = self.entry.variant(), self.entry.manifest
-        return VariantLoaded(
-            name=variant.name,
-            version=variant.version,
-            load_s=self.load_s,
-            macs=manifest.macs,
-            params=manifest.params,
-            rank_top1=variant.rank_top1,
-            trained=variant.trained,
-        )
-
 
 def _subjects(loaded: Loaded) -> Sequence[Subject]:
     return [
         Subject(
-            name, entry.manifest.graph_sha256, entry.manifest.preprocessing.input_size_px, loaded.runners[name].session
+            name,
+            entry.manifest.graph_sha256,
+            entry.manifest.preprocessing.input_size_px,
+            loaded.runners[entry.variant()].session,
         )
         for name, entry in loaded.entries.items()
     ]

@@ -18,6 +18,9 @@ from service.core.values import Deadline
 
 TRANSPORT_S = 5.0
 """What the way there and back may take beside the budget, when no deadline is given."""
+RELOAD_S = 600.0
+"""Deadline of a reload: a large variant takes seconds on a machine that does nothing else, and longer on one that does.
+"""
 UNKNOWN_BUDGET_S = 60.0
 """Deadline where neither it nor a budget is given: the server's own default budget is not known here."""
 

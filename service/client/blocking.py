@@ -6,11 +6,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
-from service.client.asking import Attempt, Call, ClassifyOptions, ImageFile, PlanOptions
+from service.client.asking import RELOAD_S, Attempt, Call, ClassifyOptions, ImageFile, PlanOptions
 from service.client.connecting import connect
 from service.client.errors import ClientError
 from service.client.retrying import Retries, RetryBudget
-from service.client.values import Answer, Plan, Variants
+from service.client.values import Answer, Changes, Plan, Variants
 
 T = TypeVar("T")
 
@@ -64,6 +64,10 @@ class Client:
     def variants(self, *, deadline_s: float | None = None) -> Variants:
         """The live accuracy/latency/cost table, cheapest first."""
         return self._ask(self._transport.variants, self._call(b"", {"deadline_s": deadline_s}))
+
+    def reload(self, *, deadline_s: float = RELOAD_S) -> Changes:
+        """Make what the server serves equal to its store, where its operator allows it. Asked once."""
+        return self._transport.reload(self._call(b"", {"deadline_s": deadline_s}).attempt())
 
     def ready(self, *, deadline_s: float | None = None) -> bool:
         """Whether the server wants traffic: it has started and is not shutting down. Asked once."""

@@ -5,7 +5,7 @@ from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
 
 from service.client.asking import Attempt
-from service.client.values import Answer, Plan, Variants
+from service.client.values import Answer, Changes, Plan, Variants
 
 FORM = "http://HOST:PORT or grpc://HOST:PORT, with https or grpcs for TLS"
 
@@ -24,6 +24,9 @@ class Transport(Protocol):
 
     def variants(self, attempt: Attempt) -> Variants:
         """The table."""
+
+    def reload(self, attempt: Attempt) -> Changes:
+        """Make what is served equal to the store."""
 
     def ready(self, attempt: Attempt) -> bool:
         """Whether the server wants traffic."""
@@ -46,6 +49,9 @@ class AsyncTransport(Protocol):
 
     async def variants(self, attempt: Attempt) -> Variants:
         """The table."""
+
+    async def reload(self, attempt: Attempt) -> Changes:
+        """Make what is served equal to the store."""
 
     async def ready(self, attempt: Attempt) -> bool:
         """Whether the server wants traffic."""

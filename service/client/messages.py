@@ -11,6 +11,8 @@ from service.client.values import (
     Answer,
     Budget,
     Candidate,
+    Change,
+    Changes,
     Decision,
     Image,
     Plan,
@@ -75,6 +77,11 @@ def variants(message: pb.ListVariantsResponse) -> Variants:
     """The table."""
     refused = (Refused(one.name, one.version, one.reason) for one in message.refused)
     return Variants(tuple(map(_variant, message.variants)), tuple(refused))
+
+
+def changes(message: pb.ReloadResponse) -> Changes:
+    """Of a reload."""
+    return Changes(tuple(Change(one.change, one.name, one.version, one.reason) for one in message.changes))
 
 
 def ready(message: health_pb2.HealthCheckResponse) -> bool:

@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from service.client import messages
 from service.client.asking import Attempt
 from service.client.errors import ClientError, LocalKind
-from service.client.values import Answer, Plan, Variants
+from service.client.values import Answer, Changes, Plan, Variants
 from service.wire import classifier_pb2 as pb
 from service.wire import classifier_pb2_grpc
 
@@ -95,6 +95,11 @@ class GrpcTransport(_Lines):
         with self._asking(attempt) as line:
             return messages.variants(_asked(line.classifier.ListVariants, pb.ListVariantsRequest(), attempt))
 
+    def reload(self, attempt: Attempt) -> Changes:
+        """Make what is served equal to the store."""
+        with self._asking(attempt) as line:
+            return messages.changes(_asked(line.classifier.Reload, pb.ReloadRequest(), attempt))
+
     def ready(self, attempt: Attempt) -> bool:
         """Whether the server wants traffic."""
         with self._asking(attempt) as line:
@@ -138,6 +143,11 @@ class AsyncGrpcTransport(_Lines):
         """The table."""
         with self._asking(attempt) as line:
             return messages.variants(await _awaited(line.classifier.ListVariants, pb.ListVariantsRequest(), attempt))
+
+    async def reload(self, attempt: Attempt) -> Changes:
+        """Make what is served equal to the store."""
+        with self._asking(attempt) as line:
+            return messages.changes(await _awaited(line.classifier.Reload, pb.ReloadRequest(), attempt))
 
     async def ready(self, attempt: Attempt) -> bool:
         """Whether the server wants traffic."""

@@ -16,9 +16,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from service.client.asking import Attempt
 from service.client.errors import ClientError, LocalKind
-from service.client.values import Answer, Plan, Variants
+from service.client.values import Answer, Changes, Plan, Variants
 
 ANSWER, PLAN, VARIANTS = TypeAdapter(Answer), TypeAdapter(Plan), TypeAdapter(Variants)
+CHANGES = TypeAdapter(Changes)
 EVENTS = "text/event-stream"
 STANDARD = frozenset({"type", "title", "status", "detail", "kind", "request_id", "retry_after_ms"})
 """Members of a problem that are no facts."""
@@ -57,6 +58,10 @@ class HttpTransport:
     def variants(self, attempt: Attempt) -> Variants:
         """The table."""
         return self._asked(VARIANTS, attempt, "GET", "/variants", _question(attempt))
+
+    def reload(self, attempt: Attempt) -> Changes:
+        """Make what is served equal to the store."""
+        return self._asked(CHANGES, attempt, "POST", "/reload", _question(attempt))
 
     def ready(self, attempt: Attempt) -> bool:
         """Whether the server wants traffic."""
@@ -103,6 +108,10 @@ class AsyncHttpTransport:
     async def variants(self, attempt: Attempt) -> Variants:
         """The table."""
         return await self._asked(VARIANTS, attempt, "GET", "/variants", _question(attempt))
+
+    async def reload(self, attempt: Attempt) -> Changes:
+        """Make what is served equal to the store."""
+        return await self._asked(CHANGES, attempt, "POST", "/reload", _question(attempt))
 
     async def ready(self, attempt: Attempt) -> bool:
         """Whether the server wants traffic."""

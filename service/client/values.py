@@ -188,6 +188,25 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """What became of a variant when the server looked at its store."""
+
+    change: str
+    """`loaded`, `replaced`, `unloaded`, `kept` or `refused`."""
+    name: str
+    version: str
+    reason: str
+    """Why it is refused; which version it replaces."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """In the order in which they were made."""
+
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Variants:
     """The live table, cheapest first."""
 

@@ -67,6 +67,20 @@ def variants(*, url: str, as_json: bool) -> None:
         out.print(f"not served: {entry}", style="red", highlight=False, markup=False)
 
 
+def reload(*, url: str, as_json: bool) -> None:
+    """Make what a server serves equal to its store; one line for each variant."""
+    with _asking(url) as client:
+        changes = client.reload()
+    if as_json:
+        print_json(asdict(changes))
+        return
+    for change in changes.changes:
+        reason = f": {change.reason}" if change.reason else ""
+        style = "red" if change.change == "refused" else None
+        said = f"{change.change} {change.name} version {change.version}{reason}"
+        out.print(said, style=style, highlight=False, markup=False)
+
+
 @contextmanager
 def _asking(url: str) -> Iterator[Client]:
     """A client; what keeps its answers away ends the command with one line."""

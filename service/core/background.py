@@ -69,6 +69,10 @@ class Background:
         """Of first answers, ascending."""
         return self._confidences.ordered
 
+    def expect(self, evaluated: Iterable[float]) -> None:
+        """From now on another variant gives the first answers: those of the one before say nothing about it."""
+        self._confidences = Confidences(evaluated)
+
     def keep(self, job: Job) -> None:
         """A first answer is in hand."""
         if job.question.cascades:

@@ -74,7 +74,7 @@ class Catalogue:
         """
         question = job.question
         if question.variant is not None:
-            return (self.named(question.variant),)
+            return (job.named or self.named(question.variant),)
         if question.min_top1 is not None:
             return (self.cheapest_at(question.min_top1, costs),)
         if not front:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from service.core.errors import ErrorKind
-from service.core.messages import Answer
+from service.core.messages import Answer, Change
 from service.core.trace import Journey
 from service.core.values import Variant
 
@@ -67,6 +67,24 @@ class VariantRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class VariantChanged:
+    """What is served was to change while the service runs, and did or did not."""
+
+    change: Change
+    seconds: float
+    """From the beginning until the old one, if there was one, was free."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreUnread:
+    """A look at the store while the service runs came to nothing; what is served stays."""
+
+    reason: str
+    cause: BaseException | None = None
+    """Set for a fault of ours."""
+
+
+@dataclass(frozen=True, slots=True)
 class LifecycleChanged:
     """The service went through `starting → ready → draining → stopped`."""
 
@@ -74,7 +92,9 @@ class LifecycleChanged:
     detail: str = ""
 
 
-Event = RequestAnswered | RequestFailed | VariantLoaded | VariantRefused | LifecycleChanged
+Event = (
+    RequestAnswered | RequestFailed | VariantLoaded | VariantRefused | VariantChanged | StoreUnread | LifecycleChanged
+)
 
 
 class Observer(Protocol):

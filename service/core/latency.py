@@ -14,7 +14,7 @@ begins, on the line between one and all, and both ends follow what runs take.
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 from service.core.coverage import Guard, OwnTail
@@ -104,6 +104,17 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
+class VariantCost:
+    """What is known of a variant that is loaded while others are served."""
+
+    inference_s: float
+    """As in `Calibration`, and so is the rest."""
+    alone_s: float | None = None
+    terminate_s: float | None = None
+    """None where it was not measured."""
+
+
+@dataclass(frozen=True, slots=True)
 class LatencyStatistics:
     """How well predictions hold; metrics and `__repr__` read the same figures."""
 
@@ -153,6 +164,47 @@ class LatencyModel:
         self._responds = SlidingQuantile(RESPOND_WINDOW)
         self._respond = RESPOND_PRIOR_S
         self._refresh()
+
+    def learn(self, variant: str, cost: VariantCost) -> None:
+        """A variant is new, or is another one than before. What the others have shown of the machine holds for it."""
+        known = self._without(variant)
+        alone_s = {} if cost.alone_s is None else {variant: cost.alone_s}
+        self._calibration = replace(
+            known,
+            inference_s={**known.inference_s, variant: cost.inference_s},
+            alone_s={**known.alone_s, **alone_s},
+            terminate_s=_slower(known.terminate_s, cost.terminate_s),
+        )
+        self._take_over(variant)
+
+    def drop(self, variant: str) -> None:
+        """Nothing will be asked about a variant any more."""
+        self._calibration = self._without(variant)
+        self._take_over(variant)
+
+    def _without(self, variant: str) -> Calibration:
+        known = self._calibration
+        inference_s = {name: base_s for name, base_s in known.inference_s.items() if name != variant}
+        return replace(
+            known,
+            inference_s=inference_s,
+            alone_s={name: base_s for name, base_s in known.alone_s.items() if name != variant},
+        )
+
+    def _take_over(self, variant: str) -> None:
+        """What calibration says of one variant now."""
+        for kept in (self._inference, self._alone, self._own):
+            kept.pop(variant, None)
+        if variant in self._calibration.inference_s:
+            self._inference[variant] = self._calibration.inference_s[variant]
+            self._own[variant] = OwnTail(self._miss_rate)
+            self._alone |= {name: alone_s for name, alone_s in _apart(self._calibration).items() if name == variant}
+        self._refresh()
+
+    def calibrated(self, variant: str) -> VariantCost:
+        """What calibration found for a variant. Raises `KeyError`."""
+        known = self._calibration
+        return VariantCost(known.inference_s[variant], known.alone_s.get(variant), known.terminate_s)
 
     def statistics(self) -> LatencyStatistics:
         """How well predictions hold."""
@@ -290,6 +342,11 @@ class _AtLevel:
 
     def terminate_s(self) -> float | None:
         return self.model.terminate_s()
+
+
+def _slower(known_s: float | None, new_s: float | None) -> float | None:
+    """The time to stop of all runs; where there is none for the others, there is none."""
+    return known_s if known_s is None or new_s is None else max(known_s, new_s)
 
 
 def _apart(calibration: Calibration) -> dict[str, float]:

@@ -1,6 +1,8 @@
 """What edges hand to the dataplane and get back. Edges convert these to and from HTTP and gRPC, and decide nothing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from service.core.trace import Trace
 from service.core.values import Decision, ImageHeader, Question, Source, Timing, Variant
@@ -18,6 +20,17 @@ class ClassifyRequest:
     """`http` or `grpc`; a metric label."""
     top_k: int = 5
     trace: Trace | None = None
+    named: Variant | None = None
+    """What `Question.variant` meant to the edge, which has prepared the image for exactly that, and holds it
+    (`Dataplane.holding`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One class: WordNet id (empty when there is none) and words."""
+
+    wnid: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +63,8 @@ class Answer:
     """The variants whose probabilities were averaged, cheapest first."""
     logits: bytes = b""
     """Before the softmax, of the network or of a cascade's mean: [classes], float32, in the machine's byte order."""
+    labels: Sequence[Label] = ()
+    """Of all classes, in the order of the logits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +105,51 @@ class VariantRow:
     weights_licence: str
     answers: int
     """Answers given since start."""
+
+
+class ChangeKind(StrEnum):
+    """What became of a variant while the service runs."""
+
+    LOADED = "loaded"
+    """It was not served before."""
+    REPLACED = "replaced"
+    """Another version was, or other figures of the same."""
+    UNLOADED = "unloaded"
+    KEPT = "kept"
+    """It is served already, exactly as it is in the store."""
+    REFUSED = "refused"
+    """It stays as it was: what the store holds cannot be served."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One variant, and what became of it."""
+
+    kind: ChangeKind
+    name: str
+    version: str
+    """Loaded, kept, unloaded or refused."""
+    reason: str = ""
+    """Why it is refused; which version it replaces."""
+
+
+class EntryState(StrEnum):
+    """What can be said of a version in the store."""
+
+    READY = "READY"
+    LOADING = "LOADING"
+    UNAVAILABLE = "UNAVAILABLE"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreEntry:
+    """One version in the store."""
+
+    name: str
+    version: str
+    state: EntryState
+    reason: str = ""
+    """Why it is not served."""
 
 
 @dataclass(frozen=True, slots=True)

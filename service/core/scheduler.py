@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from service.core.actions import Action, Deliver, Reject, Start, Terminate
 from service.core.alone import best_alone
 from service.core.background import Background
+from service.core.errors import EffserveError
 from service.core.latency import LatencyModel, Observation
 from service.core.messages import Plan
 from service.core.policy import Policy
@@ -131,7 +132,7 @@ class Scheduler:
             return [*self._finish_upgrade(now_s, lane, answered=run is not None), *self._dispatch_upgrades(now_s)]
         ended = self._end(now_s, lane)
         self._last_run_s = now_s
-        if run is not None:
+        if run is not None and ended.variant in self._policy.catalogue.variants:
             self.latency.observe(run, busy=ended.busy, tail_s=ended.tail_end_s - ended.started_s)
         if run is not None and not ended.abandoned and ended.job.question.insures:
             self._background.keep(replace(ended.job, in_hand=ended.variant, confidence=run.confidence))
@@ -165,7 +166,8 @@ class Scheduler:
             self._terminated += 1
             self._wasted.add(now_s, now_s - ended.started_s)
             bisect.insort(self._waiting, replace(ended.job, terminated=ended.variant), key=urgency)
-        return self._dispatch(now_s)
+        # Between asking it to stop and now, what its job wants may have gone.
+        return [*self._refuse_stranded(now_s), *self._dispatch(now_s)]
 
     def tick(self, now_s: float) -> list[Action]:
         """Nothing happened until `wake_s`: that may be news, too."""
@@ -188,6 +190,29 @@ class Scheduler:
             return []
         self._cancelled += 1
         return actions
+
+    def adopt(self, now_s: float, policy: Policy, confidences: Iterable[float] | None = None) -> list[Action]:
+        """From now on this policy decides: what is served has changed. Latencies of all it knows have been learnt.
+
+        What runs goes on. `confidences` as at the beginning, where another variant is the cheapest now.
+        """
+        self._policy = policy
+        if confidences is not None:
+            self._background.expect(confidences)
+        return [*self._refuse_stranded(now_s), *self._dispatch(now_s)]
+
+    def _refuse_stranded(self, now_s: float) -> list[Action]:
+        """Whoever waits for an accuracy that no variant has any more. The others have something to run on."""
+        front = self._policy.catalogue.front(self._costs())
+        stranded: list[Action] = []
+        for job in self._waiting:
+            try:
+                self._policy.catalogue.eligible(job, front, self._costs())
+            except EffserveError as error:
+                stranded.append(Reject(job, error))
+        for reject in stranded:
+            self._apply(now_s, reject)
+        return stranded
 
     def _leave(self, now_s: float, job_id: int) -> list[Action] | None:
         """What to do for a job that goes from wherever it is; None when it is nowhere."""
@@ -216,7 +241,11 @@ class Scheduler:
     def alone(self, now_s: float, job: Job) -> Variant | None:
         """What the budget of a job that came at `now_s` would have bought had nobody else been there; None: nothing."""
         upgrades = self._background.lanes > 0
-        return best_alone(now_s, job, self._policy.catalogue, self.latency.at(1), upgrades=upgrades)
+        try:
+            return best_alone(now_s, job, self._policy.catalogue, self.latency.at(1), upgrades=upgrades)
+        except EffserveError:
+            # The accuracy that it asked for left while it was answered.
+            return None
 
     def state(self, now_s: float) -> SystemState:
         """The snapshot that policies see."""

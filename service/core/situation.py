@@ -96,8 +96,8 @@ class Situation:
         return late if late and self.late_wait_s(late) - self.left_s(late) > patience_s else None
 
     def is_upgrade(self, run: Running) -> bool:
-        """Whether a cheaper variant could have answered."""
-        return run.variant != self.cheapest(run.job)
+        """Whether a cheaper variant could have answered. What is not served any more is left to end."""
+        return run.variant in self.catalogue.variants and run.variant != self.cheapest(run.job)
 
     def work_s(self) -> float:
         """Predicted work of the lanes: what runs, and what waits at its cheapest."""

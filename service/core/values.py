@@ -152,6 +152,8 @@ class Job:
     """What has answered already; the answer is kept while something better is tried (`Question.insures`)."""
     confidence: float = 0.0
     """How sure that answer is; 1 once it is a better one."""
+    named: Variant | None = None
+    """What `Question.variant` meant when the request came. It answers even if it is no longer served by then."""
 
 
 def urgency(job: Job) -> tuple[float, int]:

@@ -83,6 +83,24 @@ STATUS: dict[ErrorKind, Status] = {
     ErrorKind.UNSUPPORTED: Status(
         501, StatusCode.UNIMPLEMENTED, "The service does not do this", "The detail says what to do instead."
     ),
+    ErrorKind.CHANGES_FORBIDDEN: Status(
+        403,
+        StatusCode.PERMISSION_DENIED,
+        "What is served must not be changed",
+        "Whoever runs the service allows it by `store.changes`.",
+    ),
+    ErrorKind.CHANGE_REFUSED: Status(
+        409,
+        StatusCode.FAILED_PRECONDITION,
+        "The change would leave a service that cannot answer",
+        "The detail says what is in the way.",
+    ),
+    ErrorKind.LOAD_FAILED: Status(
+        422,
+        StatusCode.FAILED_PRECONDITION,
+        "The stored version cannot be served",
+        "The detail says why; `POST /v2/repository/index` keeps the reason. What was served before still is.",
+    ),
     ErrorKind.INFEASIBLE_BUDGET: Status(
         504,
         StatusCode.DEADLINE_EXCEEDED,
@@ -105,3 +123,6 @@ STATUS: dict[ErrorKind, Status] = {
         "This is a defect. Report it with the request id, under which the log has the cause.",
     ),
 }
+
+CHANGES = frozenset({ErrorKind.CHANGES_FORBIDDEN, ErrorKind.CHANGE_REFUSED, ErrorKind.LOAD_FAILED})
+"""Kinds that only who changes what is served meets."""

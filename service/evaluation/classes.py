@@ -8,7 +8,7 @@ stands for neither.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from service.pipeline.response import Label
+from service.core.messages import Label
 
 
 def class_indices(labels: Sequence[Label]) -> Mapping[str, int]:

@@ -64,7 +64,8 @@ class Evaluation:
         self._samples = samples
         self._subjects = subjects
         self._max_pixels = max_pixels
-        self._execute = Executor({subject.name: subject.runner for subject in subjects}, clock)
+        runners = {subject.name: subject.runner for subject in subjects}
+        self._execute = Executor(lambda variant: runners[variant.name], clock)
         self._pages = {subject.name: _Page.of(subject, len(samples)) for subject in subjects}
         self._unreadable: dict[str, str] = {}
         self._broken: dict[str, str] = {}

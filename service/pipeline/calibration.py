@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, TypeAdapter
 
-from service.core.latency import Calibration, DecodeCost
+from service.core.latency import Calibration, DecodeCost, VariantCost
 from service.core.values import ImageHeader, Source
 from service.pipeline import termination
 from service.pipeline.termination import Stoppable
@@ -112,6 +112,13 @@ class CalibrationFile:
     def variant(self, graph_sha256: str) -> _Measured | None:
         """What is known of a graph."""
         return self._content.variants.get(graph_sha256)
+
+    def cost(self, graph_sha256: str) -> VariantCost | None:
+        """The same, as a latency model learns it."""
+        known = self.variant(graph_sha256)
+        if known is None:
+            return None
+        return VariantCost(known.base_s, known.alone_s, _worst_stop_s([known.stop_s]))
 
     def decode(self) -> dict[str, DecodeCost]:
         """What is known of decoding; empty when nothing is."""

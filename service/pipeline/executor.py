@@ -1,6 +1,6 @@
 """What a lane does for one request: decode the image straight to the size the variant wants, run its session."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from model_store.manifest import Preprocessing
@@ -20,10 +20,10 @@ class Runner:
 
 
 class Executor:
-    """Runs variants by name. Lanes share it: sessions are thread-safe, everything else is local to a call."""
+    """Runs variants that `find` has. Lanes share it: sessions are thread-safe, everything else is local to a call."""
 
-    def __init__(self, runners: Mapping[str, Runner], clock: Callable[[], float]) -> None:
-        self._runners = runners
+    def __init__(self, find: Callable[[Variant], Runner], clock: Callable[[], float]) -> None:
+        self._find = find
         self._clock = clock
 
     def __call__(self, body: Source, variant: Variant, stop: Stop | None = None) -> LaneRun:
@@ -31,7 +31,7 @@ class Executor:
 
         Raises `EffserveError(UNDECODABLE_IMAGE | INTERNAL)`, and `Terminated` when `stop` was asked in time.
         """
-        runner = self._runners[variant.name]
+        runner = self._find(variant)
         started_s = self._clock()
         pixels = image.decode(body, runner.preprocessing)
         decoded_s = self._clock()

@@ -8,7 +8,7 @@ lane thread only executes: decode, resize and the session's run release the GIL.
 import asyncio
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -17,7 +17,9 @@ import numpy.typing as npt
 
 from service.core.actions import Action, Deliver, Reject, Start, Terminate
 from service.core.errors import EffserveError
+from service.core.grace import Grace
 from service.core.latency import Observation
+from service.core.policy import Policy
 from service.core.scheduler import Scheduler
 from service.core.trace import Attempt, Ending
 from service.core.values import Decision, Job, Reason, Source, Variant
@@ -131,6 +133,8 @@ class Lanes:
     def __init__(
         self, scheduler: Scheduler, lanes: list[Lane], clock: Callable[[], float], judge: Judge = lambda *_: 0.0
     ) -> None:
+        self.grace = Grace()
+        """Requests and runs in hand."""
         self._scheduler = scheduler
         self._judge = judge
         self._lanes = lanes
@@ -163,6 +167,10 @@ class Lanes:
             pending.give_up(self._clock())
             if pending.future.cancelled():
                 self._perform(self._scheduler.cancel(self._clock(), job.id))
+
+    def adopt(self, policy: Policy, confidences: Iterable[float] | None) -> None:
+        """See `Scheduler.adopt`."""
+        self._perform(self._scheduler.adopt(self._clock(), policy, confidences))
 
     def close(self) -> None:
         """Wait for the jobs in hand and end the lanes."""
@@ -211,9 +219,14 @@ class Lanes:
     def _start(self, action: Start, pending: "_Pending") -> None:
         dispatched_s = self._clock()
         pending.begun = action, dispatched_s
+        # A run may outlive its request.
+        period = self.grace.enter()
 
         def done(result: LaneRun | BaseException) -> None:
-            self._finish(action, pending, dispatched_s, result)
+            try:
+                self._finish(action, pending, dispatched_s, result)
+            finally:
+                self.grace.leave(period)
 
         self._lanes[action.lane].start(pending.body, action.decision.variant, done)
 

@@ -2,23 +2,13 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from service.core.errors import EffserveError, ErrorKind
-from service.core.messages import Prediction
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """One class: WordNet id (empty when there is none) and words."""
-
-    wnid: str
-    text: str
-
+from service.core.messages import Label, Prediction
 
 Logits = npt.NDArray[np.float32]
 

@@ -6,7 +6,7 @@ of each variant is served.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,8 @@ from pydantic import ValidationError
 from model_store import manifest as manifests
 from model_store.manifest import AccuracySource as ManifestSource
 from model_store.manifest import Manifest, WeightsKind
-from service.core.messages import RefusedVariant
+from service.core.messages import Label, RefusedVariant
 from service.core.values import AccuracySource, Variant
-from service.pipeline.response import Label
 
 
 class StoreError(Exception):
@@ -74,15 +73,62 @@ _SOURCES = {
 
 def scan(store_dir: Path, *, threads: int = 2) -> StoreScan:
     """Check every version in the store. Raises `StoreError` when there is nothing to check."""
-    folders = sorted(_version_folders(store_dir)) if store_dir.is_dir() else []
+    return _scan(store_dir, threads, _check)
+
+
+class StoreReader:
+    """Looks at a store again and again. Not thread-safe."""
+
+    def __init__(self, store_dir: Path) -> None:
+        self._dir = store_dir
+        self._known: dict[Path, tuple[_Stamp, StoredVariant | RefusedVariant]] = {}
+
+    def scan(self) -> StoreScan:
+        """As `scan`, but reads again only files whose size or time of change is not what it was."""
+        return _scan(self._dir, 1, self._checked)
+
+    def find(self, name: str, version: int | None = None) -> StoredVariant | RefusedVariant | None:
+        """The newest version of a variant, or the one asked for, read anew; None when there is none."""
+        folders = {folder.name: folder for folder in _folders(self._dir) if folder.parent.name == name}
+        if version is None:
+            version = max((int(number) for number in folders if number.isdecimal()), default=0)
+        return _check(folders[str(version)]) if str(version) in folders else None
+
+    def versions(self) -> list[tuple[str, str]]:
+        """Name and version of whatever is there, unread."""
+        return [(folder.parent.name, folder.name) for folder in _folders(self._dir)]
+
+    def _checked(self, folder: Path) -> StoredVariant | RefusedVariant:
+        stamp = _stamp(folder)
+        known = self._known.get(folder)
+        if known is None or known[0] != stamp:
+            known = self._known[folder] = stamp, _check(folder)
+        return known[1]
+
+
+_Stamp = frozenset[tuple[str, int, int, int]]
+
+
+def _stamp(folder: Path) -> _Stamp:
+    """What changes when a file is written or put in another one's place."""
+    found = ((file.name, file.stat()) for file in folder.iterdir())
+    return frozenset((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in found)
+
+
+def _scan(store_dir: Path, threads: int, check: Callable[[Path], StoredVariant | RefusedVariant]) -> StoreScan:
+    folders = _folders(store_dir)
     if not folders:
         raise StoreError(f"no variants in {store_dir}; `effserve build` or `effserve pull` puts some there")
     with ThreadPoolExecutor(threads) as pool:
-        checked = list(pool.map(_check, folders))
+        checked = list(pool.map(check, folders))
     intact = [entry for entry in checked if isinstance(entry, StoredVariant)]
     newest = {entry.manifest.name: entry for entry in sorted(intact, key=lambda e: e.manifest.version)}
     refused = tuple(entry for entry in checked if isinstance(entry, RefusedVariant))
     return StoreScan(tuple(newest[name] for name in sorted(newest)), refused)
+
+
+def _folders(store_dir: Path) -> list[Path]:
+    return sorted(_version_folders(store_dir)) if store_dir.is_dir() else []
 
 
 def _version_folders(store_dir: Path) -> Iterable[Path]:

@@ -88,6 +88,7 @@ def _of_service(health: Health, fixed: Fixed) -> dict[Spec, Values]:
         table.SLOWDOWN: health.latency.slowdown,
         table.MISS_RATE: health.latency.miss_rate,
         table.REFUSED: len(health.refused),
+        table.LOADING: len(health.loading),
         table.CORES: fixed.cores,
         table.PRICE: fixed.price_per_core_hour,
     }
@@ -108,9 +109,9 @@ def _of_variants(health: Health, rows: Sequence[VariantRow], fixed: Fixed) -> di
 
     return {
         table.VARIANT: [(_identity(row), row.variant.rank_top1 or 0.0) for row in rows],
-        table.LOADED: each(lambda row: row.resident),
+        table.LOADED: each(lambda row: row.resident) + _absent(health, rows),
         table.ROUTED: each(lambda row: row.routed),
-        table.LOAD: [((variant,), load_s) for variant, load_s in fixed.load_s.items()],
+        table.LOAD: each(lambda row: fixed.load_s.get(row.variant.name, 0.0)),
         table.GRAPH_BYTES: each(lambda row: row.graph_bytes),
         table.PARAMS: each(lambda row: row.params),
         table.RUN_MACS: each(lambda row: row.macs),
@@ -118,6 +119,12 @@ def _of_variants(health: Health, rows: Sequence[VariantRow], fixed: Fixed) -> di
         table.TAIL: each(lambda row: row.tail_ms / 1e3),
         table.COVERAGE: [((variant,), share) for variant, share in health.latency.coverage.items()],
     }
+
+
+def _absent(health: Health, rows: Sequence[VariantRow]) -> Values:
+    """Variants that should be served and are not."""
+    wanted = {entry.name for entry in health.loading} | {refused.name for refused in health.refused}
+    return [((name,), 0.0) for name in sorted(wanted - {row.variant.name for row in rows})]
 
 
 def _identity(row: VariantRow) -> tuple[str, ...]:

@@ -18,9 +18,12 @@ from service.core.events import (
     LifecycleChanged,
     RequestAnswered,
     RequestFailed,
+    StoreUnread,
+    VariantChanged,
     VariantLoaded,
     VariantRefused,
 )
+from service.core.messages import ChangeKind
 from service.core.trace import Journey
 
 _FRAMES = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
@@ -72,8 +75,19 @@ class Logs:
                 )
             case VariantRefused():
                 self._log.error("variant refused", variant=event.name, version=event.version, reason=event.reason)
+            case VariantChanged():
+                self._changed(event)
+            case StoreUnread():
+                self._log.error("store not read", reason=event.reason, exc_info=event.cause)
             case LifecycleChanged():
                 self._log.info(event.state, detail=event.detail)
+
+    def _changed(self, event: VariantChanged) -> None:
+        """What was refused has a line of its own."""
+        change = event.change
+        if change.kind is not ChangeKind.REFUSED:
+            fields = {"variant": change.name, "version": change.version, "detail": change.reason}
+            self._log.info(f"variant {change.kind}", **fields, seconds=round(event.seconds, 3))
 
     def _answered(self, event: RequestAnswered) -> None:
         answer = event.answer

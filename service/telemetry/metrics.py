@@ -21,7 +21,7 @@ from prometheus_client.exposition import choose_encoder
 
 from service.core.catalogue import rank
 from service.core.errors import ErrorKind
-from service.core.events import Event, RequestAnswered, RequestFailed, VariantLoaded
+from service.core.events import Event, RequestAnswered, RequestFailed, VariantChanged, VariantLoaded
 from service.core.messages import VariantRow
 from service.core.trace import Journey
 from service.core.values import Variant
@@ -77,6 +77,8 @@ class Metrics:
                 self._answered(event)
             case RequestFailed():
                 self._failed(event)
+            case VariantChanged():
+                self._count(table.CHANGES, event.change.kind)
             case VariantLoaded():
                 self._macs[event.name] = event.macs
                 self._fixed.load_s[event.name] = event.load_s

@@ -143,10 +143,19 @@ MISS_RATE = _gauge(
 )
 REFUSED = _gauge("variants_refused", "Store entries that are not served.")
 SPANS = _counter("spans", "Spans of traced requests by what became of them.", "outcome")
+LOADING = _gauge("variants_loading", "Variants that are being loaded while the service runs.")
+CHANGES = _counter(
+    "variant_changes", "Variants that were loaded, replaced, unloaded or refused while the service ran.", "change"
+)
 VARIANT = _gauge(
     "variant_expected_top1", "Top-1 each served variant is ranked by.", "variant", "version", "source", "trained"
 )
-LOADED = _gauge("variant_loaded", "1 while its session is resident.", "variant")
+LOADED = _gauge(
+    "variant_loaded",
+    "1 while its session is resident; 0 while it is only loading, or refused, so that a variant that was unloaded has "
+    "none.",
+    "variant",
+)
 ROUTED = _gauge(
     "variant_routed", "1 while a budget can choose it: it is on the Pareto front of what may be.", "variant"
 )
@@ -164,12 +173,12 @@ COVERAGE = _gauge(
 
 COUNTED = (
     REQUESTS, BUDGETS, ANSWERS, DECISIONS, TOP1, DOWNGRADED, LOST, UNTRAINED, TERMINATED, MACS, IMAGE_BYTES, TOTAL,
-    RECEIVE, QUEUE, DECODE, INFERENCE, HOLD, RESPOND, BUDGET, RATIO,
+    RECEIVE, QUEUE, DECODE, INFERENCE, HOLD, RESPOND, BUDGET, RATIO, CHANGES,
 )  # fmt: skip
 """Moved by events."""
 LIVE = (
     READY, INFO, WAITING, INSURED, LANES, THREADS, BUSY, BUSY_SECONDS, BACKGROUND, UPGRADING, CORES, PRICE, WASTED,
-    BACKLOG, ARRIVALS, SLOWDOWN, MISS_RATE, REFUSED, SPANS, VARIANT, LOADED, ROUTED, LOAD, GRAPH_BYTES, PARAMS,
+    BACKLOG, ARRIVALS, SLOWDOWN, MISS_RATE, REFUSED, SPANS, LOADING, VARIANT, LOADED, ROUTED, LOAD, GRAPH_BYTES, PARAMS,
     RUN_MACS, EXPECTED, TAIL, COVERAGE,
 )  # fmt: skip
 """Read when scraped."""

@@ -61,6 +61,11 @@ class ClassifierStub:
                 request_serializer=effserve_dot_v1_dot_classifier__pb2.ListVariantsRequest.SerializeToString,
                 response_deserializer=effserve_dot_v1_dot_classifier__pb2.ListVariantsResponse.FromString,
                 _registered_method=True)
+        self.Reload = channel.unary_unary(
+                '/effserve.v1.Classifier/Reload',
+                request_serializer=effserve_dot_v1_dot_classifier__pb2.ReloadRequest.SerializeToString,
+                response_deserializer=effserve_dot_v1_dot_classifier__pb2.ReloadResponse.FromString,
+                _registered_method=True)
 
 
 class ClassifierServicer:
@@ -115,6 +120,16 @@ class ClassifierServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Reload(self, request, context):
+        """Serves what the model store holds: the newest version of everything in it, and nothing else.
+
+        Answered when all of that is served and what is not any more is free. PERMISSION_DENIED unless the operator allows
+        it (`store.changes`).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClassifierServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -142,6 +157,11 @@ def add_ClassifierServicer_to_server(servicer, server):
                     servicer.ListVariants,
                     request_deserializer=effserve_dot_v1_dot_classifier__pb2.ListVariantsRequest.FromString,
                     response_serializer=effserve_dot_v1_dot_classifier__pb2.ListVariantsResponse.SerializeToString,
+            ),
+            'Reload': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reload,
+                    request_deserializer=effserve_dot_v1_dot_classifier__pb2.ReloadRequest.FromString,
+                    response_serializer=effserve_dot_v1_dot_classifier__pb2.ReloadResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -280,6 +300,33 @@ class Classifier:
             '/effserve.v1.Classifier/ListVariants',
             effserve_dot_v1_dot_classifier__pb2.ListVariantsRequest.SerializeToString,
             effserve_dot_v1_dot_classifier__pb2.ListVariantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/effserve.v1.Classifier/Reload',
+            effserve_dot_v1_dot_classifier__pb2.ReloadRequest.SerializeToString,
+            effserve_dot_v1_dot_classifier__pb2.ReloadResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -171,14 +171,15 @@ class GRPCInferenceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RepositoryModelLoad(self, request, context):
-        """Ends as UNIMPLEMENTED: what the store holds is loaded at start-up.
+        """Serve the newest version of a variant in the store, or another one. Answered when it is served, and the version it
+        replaces is free. PERMISSION_DENIED unless the operator allows it (`store.changes`).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RepositoryModelUnload(self, request, context):
-        """Ends as UNIMPLEMENTED.
+        """Do not serve a variant any more. Answered when it is free.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

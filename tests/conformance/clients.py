@@ -113,5 +113,6 @@ def all_results(suite: Suite) -> dict[str, Results]:
     with tempfile.TemporaryDirectory() as folder:
         image = Path(folder) / "photo.jpg"
         image.write_bytes(jpeg(160, 120))
-        with serving(tiny_store(Path(folder) / "store"), Path(folder)) as server:
+        store = tiny_store(Path(folder) / "store")
+        with serving(store, Path(folder), {"EFFSERVE_STORE_CHANGES": "explicit"}) as server:
             return {client: results(suite, client, server, image) for client in suite.clients}

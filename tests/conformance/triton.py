@@ -173,16 +173,35 @@ async def errors(subject: Subject) -> None:
         assert words in said, said
 
 
+async def load_and_unload(subject: Subject) -> None:
+    """A variant goes and comes back; the others answer on."""
+    await subject.call("unload_model", "b1")
+    assert not await subject.call("is_model_ready", "b1")
+    assert subject.told(await subject.infer(subject.files()))["variant"] == "b0"
+    said = await subject.said("get_model_repository_index")
+    rows = said["models"] if isinstance(said, dict) else said
+    assert {one["name"]: one["state"] for one in rows}["b1"] == "UNAVAILABLE", rows
+    await subject.call("load_model", "b1")
+    assert await subject.call("is_model_ready", "b1")
+    assert subject.told(await subject.infer(subject.files()))["variant"] == "b1"
+
+
 async def refused_changes(subject: Subject) -> None:
-    """Models are not loaded and unloaded."""
-    for method in ("load_model", "unload_model"):
+    """The routed model, unknown names, and Triton's overrides; each with the reason."""
+    overrides = {"config": "{}"}
+    for method, name, options, words in (
+        ("load_model", "efficientnet", {}, "neither loaded nor unloaded"),
+        ("unload_model", "efficientnet", {}, "neither loaded nor unloaded"),
+        ("load_model", "b9", {}, "the store has no"),
+        ("load_model", "b0", overrides, "config: a variant is loaded as the store holds it"),
+    ):
         try:
-            await subject.call(method, "b0")
+            await subject.call(method, name, **options)
         except InferenceServerException as error:
             said = str(error)
         else:
             said = "no exception"
-        assert "while the service runs" in said, said
+        assert words in said, said
 
 
 async def compression(subject: Subject) -> None:
@@ -318,7 +337,8 @@ def _same(ours: Any, theirs: Any) -> None:  # noqa: ANN401
 Check = Callable[[Subject], Awaitable[None]]
 EVERYWHERE: tuple[Check, ...] = (
     health, metadata, configuration, repository_index, statistics, encoded_image, batch, pixels, named_outputs,
-    classification, budgets, errors, refused_changes, compression,
+    classification, budgets, errors, load_and_unload,
+    refused_changes, compression,
 )  # fmt: skip
 OF_CLIENT: dict[str, tuple[Check, ...]] = {
     "http": (json_tensors, in_the_background),

@@ -24,7 +24,7 @@ from model_store.manifest import (
 )
 from service.core.events import Event, Observer, RequestAnswered, RequestFailed
 from service.core.layout import Choice, Layout
-from service.core.messages import RefusedVariant
+from service.core.messages import Label, RefusedVariant
 from service.core.policy import BudgetPolicy
 from service.core.scheduler import Scheduler
 from service.core.values import Source, Variant
@@ -35,8 +35,8 @@ from service.edges.oip.statistics import Statistics
 from service.edges.questions import Defaults
 from service.pipeline.image import encode_sample
 from service.pipeline.lanes import Done, Lane, LaneRun, Lanes
-from service.pipeline.response import Label
 from service.pipeline.store import StoredVariant
+from service.repository import Repository
 from service.wire import classifier_pb2_grpc
 from tests.builders import ACCURACIES, FAMILY, TIMES_S, latency, policy
 
@@ -234,9 +234,21 @@ def made(
     )
 
 
-def open_inference(dataplane: Dataplane, statistics: Statistics, defaults: Defaults = DEFAULTS) -> OpenInference:
+def open_inference(
+    dataplane: Dataplane,
+    statistics: Statistics,
+    defaults: Defaults = DEFAULTS,
+    repository: Repository | None = None,
+) -> OpenInference:
     """What both protocols ask."""
-    return OpenInference(dataplane, statistics=statistics, defaults=defaults, batch=BATCH, image_bytes=IMAGE_BYTES)
+    return OpenInference(
+        dataplane,
+        statistics=statistics,
+        defaults=defaults,
+        batch=BATCH,
+        image_bytes=IMAGE_BYTES,
+        repository=repository,
+    )
 
 
 def _entry(variant: Variant) -> StoredVariant:

@@ -95,7 +95,7 @@ async def real(store: Path, **overrides: dict[str, object]) -> AsyncIterator[Kit
     lanes.close()
 
 
-def settings_for(store: Path, **overrides: dict[str, object]) -> Settings:
+def settings_for(store: Path, /, **overrides: dict[str, object]) -> Settings:
     """Settings of a small service: two lanes, quick calibration that all of them share."""
     quick: dict[str, dict[str, object]] = {
         "store": {"dir": store},

@@ -15,9 +15,10 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 
-from service.app import compose, prepare
+from service.app import compose, prepare, repository
 from service.core.events import Fanout
 from service.core.trace import Tracer, untraced
+from service.core.values import Variant
 from service.dataplane import Dataplane
 from service.edges.grpc import GrpcServer
 from service.edges.http.app import Limits, create_http_app
@@ -25,6 +26,8 @@ from service.edges.http.server import HttpServer
 from service.edges.oip.statistics import Statistics
 from service.edges.questions import Defaults
 from service.edges.recent import Recent
+from service.pipeline.executor import Runner
+from service.repository import Repository
 from service.wire import grpc_inference_pb2 as pb
 from service.wire import grpc_inference_pb2_grpc
 from tests.contract.grpc_kit import DEFAULTS, IMAGE_BYTES, PATIENCE_S, REQUEST_BYTES, STOP_S, Recorder, open_inference
@@ -43,6 +46,9 @@ class Kit:
     http: httpx.AsyncClient
     channel: grpc.aio.Channel
     dataplane: Dataplane
+    repository: Repository
+    runners: Mapping[Variant, Runner]
+    """What is resident."""
     seen: Recorder
     ports: tuple[int, int]
     """HTTP's and gRPC's."""
@@ -59,15 +65,17 @@ class Kit:
 
 @asynccontextmanager
 async def serving(
-    store: Path, defaults: Defaults = DEFAULTS, tracer: Tracer = untraced, **overrides: dict[str, object]
+    store: Path, /, defaults: Defaults = DEFAULTS, tracer: Tracer = untraced, **overrides: dict[str, object]
 ) -> AsyncIterator[Kit]:
     """Real sessions and lanes over a store, on both protocols."""
     settings, seen, clock = settings_for(store, **overrides), Recorder(), time.monotonic
     prepared = prepare(settings, seen)
     statistics = Statistics(prepared.loaded.entries)
-    dataplane, lanes = compose(settings, prepared, Fanout(seen, statistics), clock)
+    told = Fanout(seen, statistics)
+    dataplane, lanes = compose(settings, prepared, told, clock)
+    changing = repository(settings, prepared, dataplane, told)
     dataplane.ready = True
-    service = open_inference(dataplane, statistics, defaults)
+    service = open_inference(dataplane, statistics, defaults, changing)
     limits = Limits(IMAGE_BYTES, 10 * REQUEST_BYTES, upload_timeout_s=PATIENCE_S, request_bytes=REQUEST_BYTES)
     app = create_http_app(
         dataplane,
@@ -78,6 +86,7 @@ async def serving(
         open_inference=service,
         recent=Recent(clock),
         tracer=tracer,
+        repository=changing,
     )
     http = HttpServer(app, clock=clock, keep_alive_s=PATIENCE_S, timeout_s=10, handshake_s=0.0)
     over_grpc = GrpcServer(
@@ -89,6 +98,7 @@ async def serving(
         reflection=True,
         open_inference=service,
         tracer=tracer,
+        repository=changing,
     )
     ports = http.bind("127.0.0.1", 0), over_grpc.bind("127.0.0.1", 0)
     await http.start()
@@ -98,11 +108,12 @@ async def serving(
         grpc.aio.insecure_channel(f"127.0.0.1:{ports[1]}") as channel,
     ):
         try:
-            yield Kit(client, channel, dataplane, seen, ports)
+            yield Kit(client, channel, dataplane, changing, prepared.loaded.runners, seen, ports)
         finally:
             await client.aclose()
             await http.stop()
             await over_grpc.stop(STOP_S)
+            await changing.close()
     lanes.close()
 
 

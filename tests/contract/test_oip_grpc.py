@@ -85,12 +85,12 @@ async def test_what_is_not_served_is_not_found(kit: Kit, method: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["RepositoryModelLoad", "RepositoryModelUnload"])
-async def test_models_are_not_changed(kit: Kit, method: str) -> None:
-    """Said as what it is."""
+async def test_models_are_changed_only_where_the_operator_allows_it(kit: Kit, method: str) -> None:
+    """The sentence names the setting."""
     request = getattr(pb, f"{method}Request")(model_name="b0")
     status, _, detail = await failure(getattr(kit.stub, method)(request))
-    assert status is grpc.StatusCode.UNIMPLEMENTED
-    assert "while the service runs" in detail
+    assert status is grpc.StatusCode.PERMISSION_DENIED
+    assert "store.changes is `none`" in detail
 
 
 async def test_the_decision_comes_with_the_response(kit: Kit) -> None:

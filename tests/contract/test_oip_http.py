@@ -66,8 +66,8 @@ async def test_the_server_tells_its_name_and_extensions(kit: Kit) -> None:
     """With and without a slash."""
     said = await told(kit, "")
     assert (said["name"], said["version"]) == ("effserve", __version__)
-    assert {"binary_tensor_data", "classification", "statistics"} <= set(said["extensions"])
-    assert "model_repository" not in said["extensions"]
+    assert {"binary_tensor_data", "classification", "statistics", "model_repository"} <= set(said["extensions"])
+    assert "trace" not in said["extensions"]
     assert await told(kit, "/") == said
 
 
@@ -120,9 +120,10 @@ async def test_the_index_lists_the_store(kit: Kit) -> None:
 
 
 @pytest.mark.parametrize("verb", ["load", "unload"])
-async def test_models_are_not_changed(kit: Kit, verb: str) -> None:
-    """Said as what it is."""
-    await refused(await kit.http.post(f"/v2/repository/models/b0/{verb}"), 501, "unsupported")
+async def test_models_are_changed_only_where_the_operator_allows_it(kit: Kit, verb: str) -> None:
+    """The sentence names the setting."""
+    sentence = await refused(await kit.http.post(f"/v2/repository/models/b0/{verb}"), 403, "changes-forbidden")
+    assert "store.changes is `none`" in sentence
 
 
 async def test_the_decision_comes_with_the_response(kit: Kit) -> None:

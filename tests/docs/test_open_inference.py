@@ -27,8 +27,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Server]:
-    """Two trained variants."""
-    with serving(tiny_store(folder / "store"), folder) as running:
+    """Two trained variants, which may be loaded and unloaded."""
+    with serving(tiny_store(folder / "store"), folder, {"EFFSERVE_STORE_CHANGES": "explicit"}) as running:
         yield running
 
 

@@ -31,6 +31,7 @@ from service.edges.grpc.calls import (
 from service.edges.grpc.stream import WINDOW_PER_LANE, Stream
 from service.edges.questions import ClassifyParameters, Defaults, PlanParameters, checked, insured, question
 from service.edges.request_ids import request_id
+from service.repository import Repository, allowed
 from service.wire import classifier_pb2 as pb
 from service.wire import classifier_pb2_grpc
 
@@ -50,6 +51,7 @@ class Classifier(classifier_pb2_grpc.ClassifierServicer):
         image_bytes: int,
         stopping: asyncio.Event,
         tracer: Tracer = untraced,
+        repository: Repository | None = None,
     ) -> None:
         self._tracer = tracer
         self._dataplane = dataplane
@@ -57,6 +59,7 @@ class Classifier(classifier_pb2_grpc.ClassifierServicer):
         self._defaults = defaults
         self._image_bytes = image_bytes
         self._stopping = stopping
+        self._repository = repository
 
     async def Classify(self, request: Received, context: Context) -> pb.ClassifyResponse:
         """One image."""
@@ -119,6 +122,14 @@ class Classifier(classifier_pb2_grpc.ClassifierServicer):
             with self._telling(caller, started_s):
                 read(request)
                 return convert.variants_response(self._dataplane.variants(), self._dataplane.refused())
+
+    async def Reload(self, request: pb.ReloadRequest | DecodeError, context: Context) -> pb.ReloadResponse:
+        """What is served is made equal to the store."""
+        started_s, caller = self._clock(), identified(context)
+        async with aborting(context, caller):
+            with self._telling(caller, started_s):
+                read(request)
+                return convert.reload_response(await allowed(self._repository).reload())
 
     async def _outcome(self, request: Received, caller: Caller) -> pb.ClassifyStreamResponse:
         """Answer or error. The stream's deadline is not that of an image, so it buys no budget."""

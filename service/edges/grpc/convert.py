@@ -4,11 +4,12 @@ The figures are those of the HTTP edge's JSON, rounded the same way: millisecond
 """
 
 import math
+from collections.abc import Sequence
 
 from google.protobuf.struct_pb2 import Struct
 
 from service.core.errors import EffserveError
-from service.core.messages import Answer, Plan, RefusedVariant, VariantRow
+from service.core.messages import Answer, Change, Plan, RefusedVariant, VariantRow
 from service.core.values import Candidate, Decision, ImageHeader, Mode, PolicyName, Timing
 from service.edges import explain
 from service.edges.questions import budget_of_deadline
@@ -81,6 +82,13 @@ def variants_response(rows: tuple[VariantRow, ...], refused: tuple[RefusedVarian
     return pb.ListVariantsResponse(
         variants=map(_row, rows),
         refused=(pb.RefusedVariant(name=r.name, version=r.version, reason=r.reason) for r in refused),
+    )
+
+
+def reload_response(changes: Sequence[Change]) -> pb.ReloadResponse:
+    """What was changed."""
+    return pb.ReloadResponse(
+        changes=(pb.Change(change=c.kind, name=c.name, version=c.version, reason=c.reason) for c in changes)
     )
 
 

@@ -1,7 +1,7 @@
 """`inference.GRPCInferenceService`: the Open Inference Protocol over gRPC. Converts, and decides nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 from google.protobuf.json_format import ParseDict
@@ -115,17 +115,33 @@ class Inference(grpc_inference_pb2_grpc.GRPCInferenceServiceServicer):
         self, request: pb.RepositoryIndexRequest | DecodeError, context: Context
     ) -> pb.RepositoryIndexResponse:
         """The store."""
-        return await self._told(
-            context, lambda: self._service.index(only_ready=read(request).ready), pb.RepositoryIndexResponse()
-        )
 
-    async def RepositoryModelLoad(self, _: object, context: Context) -> pb.RepositoryModelLoadResponse:
-        """Not supported."""
-        return await self._told(context, lambda: self._refuse("loaded"), pb.RepositoryModelLoadResponse())
+        async def index() -> Document:
+            return await self._service.index(only_ready=read(request).ready)
 
-    async def RepositoryModelUnload(self, _: object, context: Context) -> pb.RepositoryModelUnloadResponse:
-        """Not supported."""
-        return await self._told(context, lambda: self._refuse("unloaded"), pb.RepositoryModelUnloadResponse())
+        return await self._done(context, index, pb.RepositoryIndexResponse())
+
+    async def RepositoryModelLoad(
+        self, request: pb.RepositoryModelLoadRequest | DecodeError, context: Context
+    ) -> pb.RepositoryModelLoadResponse:
+        """One variant more, or another version of it."""
+
+        async def load() -> Document:
+            asked = read(request)
+            return await self._service.load(asked.model_name, tensors.change_parameters(asked.parameters))
+
+        return await self._done(context, load, pb.RepositoryModelLoadResponse())
+
+    async def RepositoryModelUnload(
+        self, request: pb.RepositoryModelUnloadRequest | DecodeError, context: Context
+    ) -> pb.RepositoryModelUnloadResponse:
+        """One less."""
+
+        async def unload() -> Document:
+            asked = read(request)
+            return await self._service.unload(asked.model_name, tensors.change_parameters(asked.parameters))
+
+        return await self._done(context, unload, pb.RepositoryModelUnloadResponse())
 
     async def ModelInfer(self, request: Received, context: Context) -> pb.ModelInferResponse:
         """The images of one request."""
@@ -170,6 +186,10 @@ class Inference(grpc_inference_pb2_grpc.GRPCInferenceServiceServicer):
 
     async def _answer(self, received: Received, call: Call) -> tuple[pb.ModelInferResponse, list[Answer]]:
         """Raises `EffserveError`, which the observer then knows of."""
+        with self._service.inference.holding():
+            return await self._answer_held(received, call)
+
+    async def _answer_held(self, received: Received, call: Call) -> tuple[pb.ModelInferResponse, list[Answer]]:
         inference = self._service.inference
         caller = Caller(call.request_id, call.trace)
         with telling(self._dataplane, caller, call.started_s):
@@ -185,13 +205,18 @@ class Inference(grpc_inference_pb2_grpc.GRPCInferenceServiceServicer):
 
     async def _told(self, context: Context, document: Callable[[], Document], message: M) -> M:
         """The message with the document's content."""
+
+        async def told() -> Document:
+            return document()
+
+        return await self._done(context, told, message)
+
+    async def _done(self, context: Context, work: Callable[[], Awaitable[Document]], message: M) -> M:
+        """The same for what takes its time."""
         started_s, caller = self._clock(), identified(context)
         async with aborting(context, caller):
             with telling(self._dataplane, caller, started_s):
-                return ParseDict(document(), message)
-
-    def _refuse(self, verb: str) -> Document:
-        raise self._service.change(verb)
+                return ParseDict(await work(), message)
 
 
 def _id_in(received: Received) -> str:

@@ -25,6 +25,7 @@ from service.edges.grpc.lifetime import unless_stopping
 from service.edges.grpc.readable import Readable
 from service.edges.oip.service import OpenInference
 from service.edges.questions import Defaults
+from service.repository import Repository
 from service.wire import classifier_pb2, classifier_pb2_grpc, grpc_inference_pb2, grpc_inference_pb2_grpc
 
 CLASSIFIER = classifier_pb2.DESCRIPTOR.services_by_name["Classifier"].full_name
@@ -53,7 +54,9 @@ class GrpcServer:
         reflection: bool,
         open_inference: OpenInference,
         tracer: Tracer = untraced,
+        repository: Repository | None = None,
     ) -> None:
+        """Without a `repository`, what is served stays."""
         self._stopping = asyncio.Event()
         self._health = _Health(self._stopping)
         # Without port sharing a second server on the same port is an error rather than a thief of requests.
@@ -66,7 +69,13 @@ class GrpcServer:
         )
         stopping = self._stopping
         classifier = Classifier(
-            dataplane, clock=clock, defaults=defaults, image_bytes=image_bytes, stopping=stopping, tracer=tracer
+            dataplane,
+            clock=clock,
+            defaults=defaults,
+            image_bytes=image_bytes,
+            stopping=stopping,
+            tracer=tracer,
+            repository=repository,
         )
         inference = Inference(open_inference, dataplane, clock=clock, stopping=stopping, tracer=tracer)
         self._add_services(classifier, inference, with_reflection=reflection)

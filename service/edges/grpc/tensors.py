@@ -1,5 +1,7 @@
 """Messages of the Open Inference Protocol ↔ its requests and responses. Nothing here knows of a call."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from service.core.errors import EffserveError, ErrorKind
@@ -24,6 +26,11 @@ def infer_request(message: pb.ModelInferRequest) -> InferRequest:
         inputs=[_input(given, raw[number] if raw else None) for number, given in enumerate(message.inputs)],
         outputs=[_wanted(output) for output in message.outputs],
     )
+
+
+def change_parameters(given: "Mapping[str, pb.ModelRepositoryParameter]") -> dict[str, object]:
+    """Of loading and unloading. Raises `EffserveError(MALFORMED_REQUEST)`."""
+    return {name: _value(name, parameter) for name, parameter in given.items()}
 
 
 def infer_response(response: InferResponse) -> pb.ModelInferResponse:
@@ -81,7 +88,7 @@ def _no_shared_memory(tensor: str, parameters: "object") -> None:
         raise EffserveError(ErrorKind.UNSUPPORTED, detail)
 
 
-def _value(name: str, parameter: pb.InferParameter) -> Parameter:
+def _value(name: str, parameter: pb.InferParameter | pb.ModelRepositoryParameter) -> Parameter:
     choice = parameter.WhichOneof("parameter_choice")
     if choice is None:
         raise malformed(f"parameter {name[:64]!r} has no value")

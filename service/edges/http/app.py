@@ -31,6 +31,7 @@ from service.edges.http.incoming import identity, started_s, trace
 from service.edges.http.live import Broadcast, Watcher
 from service.edges.http.models import (
     AnswerModel,
+    ChangesModel,
     HealthModel,
     LabelsModel,
     LiveModel,
@@ -38,7 +39,17 @@ from service.edges.http.models import (
     VariantModel,
     VariantsModel,
 )
-from service.edges.http.openapi import EVENTS, METRICS, PICTURES, UPLOAD, answers, completed, failures
+from service.edges.http.openapi import (
+    EVENTS,
+    METRICS,
+    OF_CHANGES,
+    OF_UPLOADS,
+    PICTURES,
+    UPLOAD,
+    answers,
+    completed,
+    failures,
+)
 from service.edges.http.page import Page
 from service.edges.http.problems import describe, problem
 from service.edges.http.server import hang_up, leaving, told_of_leaving
@@ -60,6 +71,7 @@ from service.edges.questions import (
 )
 from service.edges.recent import Recent
 from service.edges.timing import server_timing
+from service.repository import Repository, allowed
 
 PROTOCOL = "http"
 T = TypeVar("T")
@@ -102,9 +114,11 @@ def create_http_app(
     open_inference: OpenInference,
     recent: Recent,
     tracer: Tracer = untraced,
+    repository: Repository | None = None,
 ) -> ASGIApp:
-    """The application. `clock` is the one that deadlines are read on; `recent` is told of events by the caller."""
-    edge = _Edge(dataplane, clock, defaults, limits, scrape, open_inference, recent)
+    """The application. `clock` is the one that deadlines are read on; `recent` is told of events by the caller; without
+    a `repository` what is served stays."""
+    edge = _Edge(dataplane, clock, defaults, limits, scrape, open_inference, recent, repository)
     app = _Application(
         title="effserve",
         version=__version__,
@@ -143,6 +157,7 @@ class _Edge:
         scrape: Scrape,
         open_inference: OpenInference,
         recent: Recent,
+        repository: Repository | None,
     ) -> None:
         self._dataplane = dataplane
         self._clock = clock
@@ -152,6 +167,7 @@ class _Edge:
         self._scrape = scrape
         self._recent = recent
         self._broadcast = Broadcast(self._picture, lambda: dataplane.draining)
+        self._repository = repository
         self._v2 = OpenInferenceRoutes(
             open_inference,
             self._uploads,
@@ -165,7 +181,7 @@ class _Edge:
     def add_routes(self, app: FastAPI) -> None:
         common: dict[str, Any] = {"response_model": None}
         # Never reached in this form (see `HotPath`): it is what the OpenAPI page is made from, and answers 405.
-        kinds = [kind for kind in ErrorKind if kind is not ErrorKind.NOT_FOUND]
+        kinds = OF_UPLOADS
         upload: dict[str, Any] = {"methods": ["POST"], "openapi_extra": UPLOAD, **common}
         app.add_api_route("/classify", self.classify, responses=answers(AnswerModel, *kinds), **upload)
         app.add_api_route(
@@ -192,6 +208,9 @@ class _Edge:
             status_code=200,
             responses={200: PICTURES, **failures(ErrorKind.QUEUE_FULL, ErrorKind.DRAINING)},
             **common,
+        )
+        app.add_api_route(
+            "/reload", self.reload, methods=["POST"], responses=answers(ChangesModel, *OF_CHANGES), **common
         )
         app.add_api_route("/healthz", self.healthz, responses=answers(HealthModel), **common)
         app.add_api_route("/readyz", self.readyz, responses=answers(HealthModel), **common)
@@ -258,6 +277,14 @@ class _Edge:
         """
         pictures = self._pictures(request)
         return EventStream(await anext(pictures), pictures, {"X-Request-Id": identity(request)})
+
+    async def reload(self) -> Response:
+        """Serve what the model store holds: the newest version of everything in it, and nothing else.
+
+        Needs `store.changes` to be `explicit` or `poll`. What cannot be served is among the changes, and no failure.
+        """
+        changes = await allowed(self._repository).reload()
+        return self._response(ChangesModel.of(changes).model_dump_json())
 
     async def healthz(self) -> Response:
         """Whether the process lives. Load does not change it."""

@@ -3,11 +3,12 @@
 Times are milliseconds, accuracies fractions of 1.
 """
 
+from collections.abc import Sequence
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.core.messages import Answer, Plan, RefusedVariant, VariantRow
+from service.core.messages import Answer, Change, ChangeKind, Plan, RefusedVariant, VariantRow
 from service.core.values import AccuracySource, Candidate, Decision, Mode, Reason, Verdict
 from service.dataplane import Health
 from service.edges import explain
@@ -262,6 +263,28 @@ class RefusedModel(_Model):
     def of(cls, refused: RefusedVariant) -> Self:
         """From the store's scan."""
         return cls(name=refused.name, version=refused.version, reason=refused.reason)
+
+
+class ChangeModel(_Model):
+    """One variant, and what became of it."""
+
+    change: ChangeKind
+    name: str
+    version: str
+    reason: str = Field(description="Why it is refused; which version it replaces.")
+
+
+class ChangesModel(_Model):
+    """What a look at the store has changed; of each variant its last word."""
+
+    changes: list[ChangeModel]
+
+    @classmethod
+    def of(cls, changes: Sequence[Change]) -> Self:
+        """In the order in which they were made."""
+        return cls(
+            changes=[ChangeModel(change=c.kind, name=c.name, version=c.version, reason=c.reason) for c in changes]
+        )
 
 
 class VariantsModel(_Model):

@@ -12,7 +12,7 @@ from service.core.errors import ErrorKind
 from service.edges.http import events, tensors
 from service.edges.http.models import ProblemModel
 from service.edges.http.problems import MEDIA_TYPE
-from service.edges.status import STATUS
+from service.edges.status import CHANGES, STATUS
 
 Document = dict[str, Any]
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -69,15 +69,20 @@ METRICS: dict[str, Any] = {
         "application/openmetrics-text": {"schema": {"type": "string"}},
     }
 }
-_EVERYTHING = tuple(kind for kind in ErrorKind if kind is not ErrorKind.NOT_FOUND)
+OF_UPLOADS = tuple(kind for kind in ErrorKind if kind is not ErrorKind.NOT_FOUND and kind not in CHANGES)
+"""How a request with an image may fail."""
 _BODY = (
     ErrorKind.MALFORMED_REQUEST, ErrorKind.UPLOAD_TIMEOUT, ErrorKind.REQUEST_TOO_LARGE,
     ErrorKind.UNSUPPORTED_MEDIA_TYPE, ErrorKind.QUEUE_FULL,
 )  # fmt: skip
+OF_CHANGES = (
+    *_BODY, ErrorKind.INVALID_PARAMETER, ErrorKind.UNSUPPORTED, ErrorKind.UNKNOWN_VARIANT, ErrorKind.DRAINING,
+    ErrorKind.INTERNAL, *sorted(CHANGES),
+)  # fmt: skip
 _OPEN_INFERENCE: tuple[tuple[str, tuple[ErrorKind, ...]], ...] = (
-    ("/infer", _EVERYTHING),
+    ("/infer", OF_UPLOADS),
     ("/repository/index", _BODY),
-    ("/repository/models/", _EVERYTHING),
+    ("/repository/models/", OF_CHANGES),
     ("/models/{name}", (ErrorKind.UNKNOWN_VARIANT,)),
 )
 """Part of a path below `/v2` → how it may fail; the first that is found."""

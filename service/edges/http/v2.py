@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from starlette.responses import JSONResponse
 
 from service.core.errors import EffserveError, ErrorKind
@@ -34,6 +34,10 @@ INDEX_BYTES = 65_536
 
 class _Index(BaseModel):
     ready: bool = False
+
+
+class _Change(BaseModel):
+    parameters: dict[str, object] = Field(default_factory=dict)
 
 
 def is_open_inference(path: str) -> bool:
@@ -142,15 +146,15 @@ class OpenInferenceRoutes:
             asked = _Index.model_validate_json(body) if body.strip() else _Index()
         except ValidationError:
             raise malformed('the body is neither empty nor {"ready": true}') from None
-        return self._response(self._service.index(only_ready=asked.ready)["models"])
+        return self._response((await self._service.index(only_ready=asked.ready))["models"])
 
-    async def load(self, name: str) -> Response:
-        """Not supported."""
-        raise self._service.change("loaded")
+    async def load(self, request: Request, name: str) -> Response:
+        """Serve the newest version of a variant in the store, or the one that the parameter `version` names."""
+        return self._response(await self._service.load(name, await self._parameters(request)))
 
-    async def unload(self, name: str) -> Response:
-        """Not supported."""
-        raise self._service.change("unloaded")
+    async def unload(self, request: Request, name: str) -> Response:
+        """Do not serve a variant any more."""
+        return self._response(await self._service.unload(name, await self._parameters(request)))
 
     async def infer(self, request: Request, name: str, version: str = "") -> Response:
         """Classify the images of one request: all of them, or none."""
@@ -161,18 +165,28 @@ class OpenInferenceRoutes:
             json_bytes = len(body) if json_length is None else tensors.json_bytes(json_length, body)
             received = await aside(json_bytes, lambda: tensors.parsed(body, json_length, name, version))
             call = self._call(request, received.request.id)
-            model, asked = inference.ask(received.request, call)
-            request.state.deadline, request.state.variant = asked.deadline, asked.variant
-            prepared = await inference.prepare(received.request, model, asked)
-            request.state.reported = True
-            with leaving(request):
-                response, answers = await inference.run(prepared, call)
+            with inference.holding():
+                model, asked = inference.ask(received.request, call)
+                request.state.deadline, request.state.variant = asked.deadline, asked.variant
+                prepared = await inference.prepare(received.request, model, asked)
+                request.state.reported = True
+                with leaving(request):
+                    response, answers = await inference.run(prepared, call)
         scores = sum(math.prod(output.shape) for output in response.outputs)
         content, headers = await aside(
             16 * scores if scores > SCORES_ASIDE else 0, lambda: tensors.rendered(response, received)
         )
         inference.handed_over(prepared, call, answers)
         return self._finished(Response(content, headers=headers | _about(answers, call)))
+
+    async def _parameters(self, request: Request) -> dict[str, object]:
+        """Of a change."""
+        with self._uploads.one() as upload:
+            body = await self._body(request, upload, self._request_bytes)
+        try:
+            return (_Change.model_validate_json(body) if body.strip() else _Change()).parameters
+        except ValidationError:
+            raise malformed('the body is neither empty nor {"parameters": {…}}') from None
 
     def _call(self, request: Request, given_id: str) -> Call:
         identity, started_s = incoming.identity(request, given_id), incoming.started_s(request, self._clock)

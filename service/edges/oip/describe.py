@@ -1,10 +1,12 @@
 """What is said of the server and its models: plain documents, which HTTP sends as JSON and gRPC as messages."""
 
+from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from service import __version__
-from service.core.messages import RefusedVariant
-from service.edges.oip.models import ROUTED, Model
+from service.core.messages import EntryState, StoreEntry
+from service.edges.oip.models import ROUTED, ROUTED_VERSION, Model
 from service.edges.oip.outputs import OUTPUTS
 from service.edges.oip.tensors import CHANNELS, INPUT
 
@@ -12,6 +14,8 @@ EXTENSIONS = (
     "binary_tensor_data",
     "classification",
     "model_configuration",
+    "model_repository",
+    "model_repository(unload_dependents)",
     "parameters",
     "schedule_policy",
     "statistics",
@@ -65,12 +69,12 @@ def config(model: Model, lanes: int) -> Document:
     }
 
 
-def index(models: tuple[Model, ...], refused: tuple[RefusedVariant, ...], *, ready: bool, only_ready: bool) -> Document:
-    """The store's content: what is served, and what is not and why."""
-    state = "READY" if ready else "UNAVAILABLE"
-    served = [{"name": m.name, "version": m.version, "state": state, "reason": ""} for m in models]
-    broken = [{"name": r.name, "version": r.version, "state": "UNAVAILABLE", "reason": r.reason} for r in refused]
-    return {"models": [entry for entry in served + broken if entry["state"] == "READY" or not only_ready]}
+def index(entries: Iterable[StoreEntry], *, ready: bool, only_ready: bool) -> Document:
+    """The store's content, what is served and what is not and why; and the routed model, where no variant hides it."""
+    routed = StoreEntry(ROUTED, ROUTED_VERSION, EntryState.READY if ready else EntryState.UNAVAILABLE)
+    shown = [routed, *(entry for entry in entries if entry.name != ROUTED)]
+    wanted = (entry for entry in shown if entry.state is EntryState.READY or not only_ready)
+    return {"models": [asdict(entry) for entry in sorted(wanted, key=lambda entry: (entry.name, entry.version))]}
 
 
 def _input(model: Model) -> tuple[str, str, list[int]]:

@@ -6,6 +6,7 @@ the request fails: with the first failure the others are given up.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -58,16 +59,22 @@ class Prepared:
 class Inference:
     """Answers requests on either protocol."""
 
-    def __init__(self, dataplane: Dataplane, models: Models, *, defaults: Defaults, image_bytes: int) -> None:
+    def __init__(
+        self, dataplane: Dataplane, models: Callable[[], Models], *, defaults: Defaults, image_bytes: int
+    ) -> None:
+        """`models` gives those of now."""
         self._dataplane = dataplane
         self._models = models
         self._defaults = defaults
         self._image_bytes = image_bytes
-        self._labels = {name: stored.labels for name, stored in dataplane.served().items()}
+
+    def holding(self) -> AbstractContextManager[None]:
+        """A request that is asked, prepared and run inside meets the same models, whatever is loaded meanwhile."""
+        return self._dataplane.holding()
 
     def ask(self, request: InferRequest, call: Call) -> tuple[Model, Question]:
         """Which model, and what is wanted of it. Raises `EffserveError`."""
-        model = self._models.find(request.model, request.version)
+        model = self._models().find(request.model, request.version)
         asked = checked(PlanParameters, _given(model, request.parameters, call))
         return model, question(asked, call.started_s, self._defaults)
 
@@ -97,7 +104,7 @@ class Inference:
         """Classify all images. Failures raised here are known to the observer; cancelled when the caller is."""
         requests = [self._classify_request(prepared, call, number) for number in range(len(prepared.images))]
         answers = await self._all(requests)
-        answered = outputs.tensors(answers, prepared.outputs, self._labels)
+        answered = outputs.tensors(answers, prepared.outputs)
         parameters = decision_parameters(answers)
         if prepared.parameters.get("priority"):
             parameters["warnings"] = "; ".join(filter(None, (parameters.get("warnings"), PRIORITY_WARNING)))  # type: ignore[arg-type]
@@ -114,8 +121,10 @@ class Inference:
     def _classify_request(self, prepared: Prepared, call: Call, number: int) -> ClassifyRequest:
         identity = call.request_id if len(prepared.images) == 1 else f"{call.request_id}-{number + 1}"
         trace = None if call.trace is None else call.trace.part(number)
+        stored = prepared.model.stored
+        named = None if stored is None else stored.variant()
         image, asked = prepared.images[number], prepared.question
-        return ClassifyRequest(image, asked, identity, call.protocol, top_k=1, trace=trace)
+        return ClassifyRequest(image, asked, identity, call.protocol, top_k=1, trace=trace, named=named)
 
     async def _all(self, requests: Sequence[ClassifyRequest]) -> list[Answer]:
         if len(requests) == 1:

@@ -1,15 +1,14 @@
 """Answers → output tensors: scores of all classes, or the most probable ones as text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from service.core.messages import Answer
+from service.core.messages import Answer, Label
 from service.edges.oip.messages import OutputTensor, WantedOutput
 from service.edges.oip.tensors import malformed
 from service.pipeline import response
-from service.pipeline.response import Label
 
 LOGITS, PROBABILITIES = "logits", "probabilities"
 OUTPUTS = (LOGITS, PROBABILITIES)
@@ -31,12 +30,10 @@ def checked(wanted: Sequence[WantedOutput]) -> tuple[WantedOutput, ...]:
     return tuple(wanted) or tuple(WantedOutput(name) for name in OUTPUTS)
 
 
-def tensors(
-    answers: Sequence[Answer], wanted: Sequence[WantedOutput], labels: Mapping[str, Sequence[Label]]
-) -> list[OutputTensor]:
-    """One for each wanted output, a row an image; `labels` are by variant."""
+def tensors(answers: Sequence[Answer], wanted: Sequence[WantedOutput]) -> list[OutputTensor]:
+    """One for each wanted output, a row an image."""
     logits = [np.frombuffer(answer.logits, np.float32) for answer in answers]
-    named = [labels[answer.decision.variant.name] for answer in answers]
+    named = [answer.labels for answer in answers]
     return [_tensor(output, logits, named) for output in wanted]
 
 

@@ -1,25 +1,51 @@
 """What both edges ask: one object with the models, their descriptions, figures and inference."""
 
-from service.core.errors import EffserveError, ErrorKind
+from collections.abc import Mapping
+
 from service.dataplane import Dataplane
-from service.edges.oip import describe
+from service.edges.oip import changes, describe
 from service.edges.oip.describe import Document
 from service.edges.oip.inference import Inference
 from service.edges.oip.models import Model, Models
 from service.edges.oip.statistics import Statistics
 from service.edges.questions import Defaults
+from service.pipeline.store import StoredVariant
+from service.repository import Repository, allowed
+
+Served = Mapping[str, StoredVariant]
 
 
 class OpenInference:
     """One per process. Names and versions that do not exist raise `EffserveError(UNKNOWN_VARIANT)`."""
 
     def __init__(
-        self, dataplane: Dataplane, *, statistics: Statistics, defaults: Defaults, batch: int, image_bytes: int
+        self,
+        dataplane: Dataplane,
+        *,
+        statistics: Statistics,
+        defaults: Defaults,
+        batch: int,
+        image_bytes: int,
+        repository: Repository | None = None,
     ) -> None:
+        """Without a `repository`, what is served stays."""
         self._dataplane = dataplane
         self._statistics = statistics
-        self._models = Models(dataplane.served(), dataplane.routed(), batch=batch)
-        self.inference = Inference(dataplane, self._models, defaults=defaults, image_bytes=image_bytes)
+        self._batch = batch
+        self._repository = repository
+        self._known = self._models_of(dataplane.served())
+        self.inference = Inference(dataplane, lambda: self._models, defaults=defaults, image_bytes=image_bytes)
+
+    @property
+    def _models(self) -> Models:
+        """Of what is served now."""
+        served = self._dataplane.served()
+        if self._known[0] is not served:
+            self._known = self._models_of(served)
+        return self._known[1]
+
+    def _models_of(self, served: Served) -> tuple[Served, Models]:
+        return served, Models(served, self._dataplane.routed(), batch=self._batch)
 
     @property
     def ready(self) -> bool:
@@ -48,12 +74,21 @@ class OpenInference:
         models: tuple[Model, ...] = (self._models.find(name, version),) if name else self._models.all()
         return self._statistics.document(models)
 
-    def index(self, *, only_ready: bool) -> Document:
+    async def index(self, *, only_ready: bool) -> Document:
         """What the store holds."""
-        refused = self._dataplane.refused()
-        return describe.index(self._models.all(), refused, ready=self.ready, only_ready=only_ready)
+        known = tuple(self._dataplane.known()) if self._repository is None else await self._repository.index()
+        return describe.index(known, ready=self.ready, only_ready=only_ready)
 
-    def change(self, verb: str) -> EffserveError:
-        """Why models are not loaded or unloaded."""
-        detail = f"models are not {verb} while the service runs: what the store holds is loaded at its start"
-        return EffserveError(ErrorKind.UNSUPPORTED, detail)
+    async def load(self, name: str, parameters: Mapping[str, object]) -> Document:
+        """Serve the newest version of a variant, or the one that a parameter names."""
+        version = changes.wanted_version(parameters)
+        changes.check_name(name)
+        await allowed(self._repository).load(name, version)
+        return {}
+
+    async def unload(self, name: str, parameters: Mapping[str, object]) -> Document:
+        """Do not serve a variant any more."""
+        changes.check_unload(parameters)
+        changes.check_name(name)
+        await allowed(self._repository).unload(name)
+        return {}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.core.events import Event, RequestAnswered, RequestFailed
+from service.core.events import Event, RequestAnswered, RequestFailed, VariantLoaded
 from service.core.values import Reason, Timing
 from service.edges.oip.models import ROUTED, Model
 
@@ -62,6 +62,8 @@ class Statistics:
                 self._variants[decision.variant.name].answered(timing, now_s)
                 if decision.reason is not Reason.NAMED_BY_REQUEST:
                     self._routed.answered(timing, now_s)
+            case VariantLoaded():
+                self._variants.setdefault(event.name, _Counts())
             case RequestFailed():
                 # Without a budget nobody knows yet what was asked; and a name that is not served has no figures.
                 counts = self._routed if event.variant is None else self._variants.get(event.variant)

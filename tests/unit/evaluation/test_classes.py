@@ -3,8 +3,8 @@
 import pytest
 
 from model_store.builder.recipes import default_labels
+from service.core.messages import Label
 from service.evaluation.classes import identity, known
-from service.pipeline.response import Label
 from service.pipeline.store import read_labels
 
 LABELS = (

@@ -35,7 +35,8 @@ def _session() -> Noting:
 @pytest.fixture(name="execute")
 def _execute(session: Noting) -> Executor:
     ticks = itertools.count()
-    return Executor({"b0": Runner(cast(Session, session), preprocessing(32))}, lambda: float(next(ticks) ** 2))
+    runner = Runner(cast(Session, session), preprocessing(32))
+    return Executor(lambda _: runner, lambda: float(next(ticks) ** 2))
 
 
 def test_an_image_is_decoded_to_the_size_of_the_variant_and_run(execute: Executor, session: Noting) -> None:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from service.core.errors import EffserveError, ErrorKind
-from service.pipeline.response import Label, averaged, confidence, top_k
+from service.core.messages import Label
+from service.pipeline.response import averaged, confidence, top_k
 
 LABELS = tuple(Label(f"n{index}", f"class {index}") for index in range(4))
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from model_store import manifest as manifests
+from service.core.messages import RefusedVariant
 from service.core.values import AccuracySource
-from service.pipeline.store import StoreError, StoreScan, read_labels, scan
+from service.pipeline.store import StoredVariant, StoreError, StoreReader, StoreScan, read_labels, scan
 from tests.builders import ACCURACIES
 from tests.fixtures import CLASSES, tiny_store, write_variant
 
@@ -220,3 +221,41 @@ def test_labels_may_lack_a_wordnet_id_and_hold_any_words(tmp_path: Path) -> None
     path = tmp_path / "labels.tsv"
     path.write_text("0\t\tcafé, crème\n1\tn1\tone\u2028line\n", encoding="utf-8")
     assert [(label.wnid, label.text) for label in read_labels(path)] == [("", "café, crème"), ("n1", "one\u2028line")]
+
+
+def test_a_store_is_read_again_only_where_it_has_changed(store: Path) -> None:
+    """The very same entry comes back, until a file is written or put in another one's place."""
+    reader = StoreReader(store)
+    before = reader.scan().entries
+    assert [one is other for one, other in zip(before, reader.scan().entries, strict=True)] == [True, True]
+    edit_manifest(store / "b0" / "1", params=7)
+    after = reader.scan().entries
+    assert [one is other for one, other in zip(before, after, strict=True)] == [False, True]
+    assert after[0].manifest.params == 7
+
+
+def test_a_version_that_is_asked_for_is_read_anew(store: Path) -> None:
+    """The newest by number, damaged or not; or the one that is named; or none."""
+    reader = StoreReader(store)
+    write_variant(store, "b0", version=9)
+    (write_variant(store, "b0", version=10) / manifests.GRAPH_FILE).write_bytes(b"")
+    newest, ninth = reader.find("b0"), reader.find("b0", 9)
+    assert isinstance(newest, RefusedVariant)
+    assert newest.version == "10"
+    assert isinstance(ninth, StoredVariant)
+    assert ninth.manifest.version == 9
+    assert (reader.find("b9"), reader.find("b0", 3)) == (None, None)
+
+
+def test_what_is_there_is_listed_unread(store: Path) -> None:
+    """Also what is no version; a store that is gone has nothing."""
+    (store / "b2" / "new").mkdir(parents=True)
+    assert StoreReader(store).versions() == [("b0", "1"), ("b1", "1"), ("b2", "new")]
+    assert StoreReader(store / "gone").versions() == []
+
+
+def test_a_version_that_vanishes_while_it_is_looked_at_is_refused(store: Path) -> None:
+    """Somebody is tidying up."""
+    reader = StoreReader(store)
+    (store / "b0" / "1" / manifests.GRAPH_FILE).unlink()
+    assert [one.reason for one in reader.scan().refused] == ["model.onnx is missing"]

@@ -12,7 +12,8 @@ import structlog
 
 from service.app import configure_logs
 from service.core.errors import ErrorKind
-from service.core.events import Event, LifecycleChanged, VariantRefused
+from service.core.events import Event, LifecycleChanged, StoreUnread, VariantChanged, VariantRefused
+from service.core.messages import Change, ChangeKind
 from service.settings import load
 from service.telemetry.logs import Logs, configure
 from tests.unit.telemetry.events import SPAN_ID, TRACE_ID, answered, failed, journey, loaded
@@ -159,6 +160,16 @@ def test_changes_of_the_service_are_told() -> None:
     assert (refused["level"], refused["variant"], refused["reason"]) == ("error", "b9", "damaged")
     resident = record(loaded("b0"))
     assert (resident["level"], resident["variant"], resident["load_s"]) == ("debug", "b0", 1.25)
+
+
+def test_what_is_loaded_while_the_service_runs_has_a_line() -> None:
+    """With the version it replaces; what is refused has its own, and a store that cannot be read has one."""
+    replaced = Change(ChangeKind.REPLACED, "b0", "2", "in place of version 1")
+    told = record(VariantChanged(replaced, 1.25))
+    assert (told["level"], told["event"], told["version"], told["seconds"]) == ("info", "variant replaced", "2", 1.25)
+    assert written(VariantChanged(Change(ChangeKind.REFUSED, "b9", "1", "damaged"), 0.0)) == []
+    unread = record(StoreUnread("no variants there"))
+    assert (unread["level"], unread["reason"]) == ("error", "no variants there")
 
 
 def test_the_level_leaves_out_what_is_less_severe() -> None:

@@ -9,10 +9,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 
 from service import __version__
 from service.core.errors import ErrorKind
-from service.core.events import Event, LifecycleChanged, VariantRefused
+from service.core.events import Event, LifecycleChanged, VariantChanged, VariantRefused
 from service.core.latency import Observation
 from service.core.layout import Choice, Layout
-from service.core.messages import RefusedVariant, VariantRow
+from service.core.messages import Change, ChangeKind, RefusedVariant, VariantRow
 from service.core.values import AccuracySource, Reason
 from service.dataplane import Health
 from service.telemetry import table as m
@@ -73,6 +73,8 @@ def every_event() -> Iterator[Event]:
         yield answered("b0", protocol=protocol, terminated="b4", alone="b4", timing=replace(TIMING, hold_s=0.001))
         for kind in ErrorKind:
             yield failed(kind, protocol=protocol, budget_s=0.05)
+    for change in ChangeKind:
+        yield VariantChanged(Change(change, "b0", "2"), 1.0)
 
 
 CHOICE = Choice(Layout(2, 1), "as set")
@@ -265,7 +267,7 @@ def test_labels_come_from_closed_sets(metrics: Metrics, service: Service) -> Non
     metrics.refresh()
     closed = {
         "protocol": {"http", "grpc"},
-        "variant": {*MACS, m.NO_VARIANT},
+        "variant": {*MACS, m.NO_VARIANT, "b9"},
         "version": {"1", __version__},
         "outcome": {
             *("answered", *ErrorKind, "met", "missed", "unattainable", "shed", "infeasible", "failed"),
@@ -276,6 +278,7 @@ def test_labels_come_from_closed_sets(metrics: Metrics, service: Service) -> Non
         "reason": set(Reason),
         "source": set(AccuracySource),
         "trained": {"true", "false"},
+        "change": set(ChangeKind),
         "le": {*(str(float(b)) for spec in m.TABLE for b in spec.buckets), "+Inf"},
     }
     seen: dict[str, set[str]] = {}

@@ -1,0 +1,318 @@
+"""What is served, changed while the service runs: one variant loaded, one unloaded, or all made equal to the store.
+
+Changes happen one after the other, each in two parts. What takes time (reading, opening, the first run, measuring) is
+done on the loading thread and changes nothing, so a version that is damaged or does not run leaves everything as it
+was. Then the event loop puts a new edition in the place of the old one, between two requests. Requests that came before
+and named what is gone are still answered by it; when the last of them has gone, its session is freed, and the change
+ends.
+[ADR 11](../docs/decisions/0011-hot-loading.md)
+"""
+
+import asyncio
+import math
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from model_store.manifest import NAME_PATTERN
+from service.core.errors import EffserveError, ErrorKind, fault
+from service.core.events import Observer, StoreUnread, VariantChanged, VariantRefused
+from service.core.messages import Change, ChangeKind, EntryState, RefusedVariant, StoreEntry
+from service.core.policy import Policy
+from service.core.values import Variant
+from service.dataplane import Dataplane, Edition
+from service.pipeline.executor import Runner
+from service.pipeline.opening import Known, Opened, Opener, loaded_event
+from service.pipeline.session import SessionError
+from service.pipeline.store import StoredVariant, StoreError, StoreReader, StoreScan
+
+T = TypeVar("T")
+SHOWN_NAME = 64
+"""A longer name is cut where it is repeated to the client."""
+
+
+class StoreChanges(StrEnum):
+    """Who may change what is served, while the service runs."""
+
+    NONE = "none"
+    EXPLICIT = "explicit"
+    POLL = "poll"
+
+
+class Repository:
+    """One per process. Belongs to the event loop; `close` it. What fails raises `EffserveError` and is observed."""
+
+    def __init__(
+        self,
+        *,
+        dataplane: Dataplane,
+        runners: dict[Variant, Runner],
+        store: StoreReader,
+        opener: Opener,
+        policy_of: Callable[[Sequence[Variant]], Policy],
+        changes: StoreChanges,
+        observer: Observer,
+    ) -> None:
+        """`runners` are what the lanes run on; nobody else changes them."""
+        self._dataplane = dataplane
+        self._runners = runners
+        self._store = store
+        self._opener = opener
+        self._policy_of = policy_of
+        self._changes = changes
+        self._observer = observer
+        self._turn = asyncio.Lock()
+        self._working: set[asyncio.Task[Any]] = set()
+        self._failed: dict[tuple[str, str], StoredVariant] = {}
+        """Intact versions that could not be served, by name and version."""
+        self._thread = ThreadPoolExecutor(1, "loading", opener.prepare)
+
+    def __repr__(self) -> str:
+        return f"<Repository changes={self._changes} loading={self._dataplane.loading}>"
+
+    async def load(self, name: str, version: int | None = None) -> Change:
+        """Serve the newest version of a variant, or the one asked for."""
+        self._allow(StoreChanges.EXPLICIT)
+        return await self._in_turn(lambda: self._load(name, version))
+
+    async def unload(self, name: str) -> Change:
+        """Do not serve a variant any more."""
+        self._allow(StoreChanges.EXPLICIT)
+        return await self._in_turn(lambda: self._unload(name))
+
+    async def reload(self) -> Sequence[Change]:
+        """Serve the newest version of everything in the store, and nothing else. What fails is among the changes."""
+        self._allow(StoreChanges.EXPLICIT, StoreChanges.POLL)
+        return await self._in_turn(self._reload)
+
+    async def follow(self, every_s: float) -> None:
+        """Do the same every so many seconds, until cancelled. What was refused is tried again once its files change."""
+        said = ""
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                await self._in_turn(lambda: self._reload(again=False))
+                said = ""
+            except Exception as error:
+                # The one broad catch of this loop: the store may be all right at the next look.
+                failure = error if isinstance(error, EffserveError) else fault(error)
+                if failure.detail != said:
+                    self._observer.observe(StoreUnread(failure.detail, failure.__cause__))
+                said = failure.detail
+
+    async def index(self) -> Sequence[StoreEntry]:
+        """What the store holds, and what is served, with the reason why something is not."""
+        there = await asyncio.to_thread(self._store.versions)
+        known = list(self._dataplane.known())
+        others = set(there) - {(entry.name, entry.version) for entry in known}
+        return [*known, *(StoreEntry(*one, EntryState.UNAVAILABLE, "not loaded") for one in sorted(others))]
+
+    async def close(self) -> None:
+        """Wait for the change in hand."""
+        await asyncio.gather(*self._working, return_exceptions=True)
+        await asyncio.to_thread(self._thread.shutdown)
+
+    def _allow(self, *modes: StoreChanges) -> None:
+        if self._changes not in modes:
+            allowed = " or ".join(f"`{mode}`" for mode in modes)
+            detail = f"store.changes is `{self._changes}`; this needs {allowed}"
+            raise EffserveError(ErrorKind.CHANGES_FORBIDDEN, detail)
+
+    async def _in_turn(self, work: Callable[[], Awaitable[T]]) -> T:
+        """A change that has begun is carried through, whether or not somebody still waits for it."""
+
+        async def alone() -> T:
+            async with self._turn:
+                self._refuse_when_draining()
+                return await work()
+
+        task = asyncio.create_task(alone())
+        self._working.add(task)
+        task.add_done_callback(self._done)
+        return await asyncio.shield(task)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._working.discard(task)
+        if not task.cancelled():
+            # Whoever asked may have gone; the observer knows what became of it.
+            task.exception()
+
+    async def _load(self, name: str, version: int | None) -> Change:
+        found = None
+        if re.fullmatch(NAME_PATTERN, name):
+            found = await self._aside(lambda: self._store.find(name, version))
+        if found is None:
+            which = "" if version is None else f"version {version} of "
+            raise EffserveError(ErrorKind.UNKNOWN_VARIANT, f"the store has no {which}{name[:SHOWN_NAME]!r}")
+        change = await self._put(found)
+        if change.kind is ChangeKind.REFUSED:
+            detail = f"{name} version {change.version} cannot be served: {change.reason}"
+            raise EffserveError(ErrorKind.LOAD_FAILED, detail)
+        return change
+
+    async def _unload(self, name: str) -> Change:
+        served, started_s = self._dataplane.served(), time.perf_counter()
+        if name not in served:
+            detail = f"no variant {name[:SHOWN_NAME]!r} is served; there are {', '.join(served)}"
+            raise EffserveError(ErrorKind.UNKNOWN_VARIANT, detail)
+        change = Change(ChangeKind.UNLOADED, name, _version(served[name]))
+        await self._adopt(self._edition({other: entry for other, entry in served.items() if other != name}))
+        self._tell(change, started_s)
+        return change
+
+    async def _reload(self, *, again: bool = True) -> Sequence[Change]:
+        """Unless `again`, what could not be opened is left alone while its files are what they were."""
+        try:
+            found = await self._aside(self._store.scan)
+        except StoreError as error:
+            raise EffserveError(ErrorKind.CHANGE_REFUSED, str(error)) from error
+        wanted = [entry for entry in self._wanted(found) if again or self._failed.get(_key(entry)) is not entry]
+        changes = [await self._put(entry) for entry in wanted] + [self._refused(refused) for refused in found.refused]
+        there = {entry.manifest.name for entry in found.entries} | {refused.name for refused in found.refused}
+        changes += [await self._gone(name) for name in sorted(set(self._dataplane.served()) - there)]
+        there |= set(self._dataplane.served())
+        self._dataplane.refuse(refused for refused in self._dataplane.refused() if refused.name in there)
+        return changes
+
+    def _wanted(self, found: StoreScan) -> Iterator[StoredVariant]:
+        """The newest of each; but while the files of what is served are damaged, that stays."""
+        damaged = {(refused.name, refused.version) for refused in found.refused}
+        for entry in found.entries:
+            now = self._dataplane.served().get(entry.manifest.name)
+            if now is None or _key(now) not in damaged:
+                yield entry
+
+    async def _gone(self, name: str) -> Change:
+        """What is not in the store any more."""
+        try:
+            return await self._unload(name)
+        except EffserveError as error:
+            version = _version(self._dataplane.served()[name])
+            return self._refused(RefusedVariant(name, version, f"it is gone from the store: {error.detail}"))
+
+    async def _put(self, found: StoredVariant | RefusedVariant) -> Change:
+        """Serve what was found, or say why not."""
+        if isinstance(found, RefusedVariant):
+            return self._refused(found)
+        name, started_s = found.manifest.name, time.perf_counter()
+        before = self._dataplane.served().get(name)
+        if before is not None and (before.manifest, before.folder) == (found.manifest, found.folder):
+            return Change(ChangeKind.KEPT, name, _version(found))
+        try:
+            await self._serve(found, before)
+        except SessionError as error:
+            self._failed[_key(found)] = found
+            return self._refused(RefusedVariant(name, _version(found), str(error)))
+        kind = ChangeKind.LOADED if before is None else ChangeKind.REPLACED
+        change = Change(
+            kind, name, _version(found), "" if before is None else f"in place of version {_version(before)}"
+        )
+        self._tell(change, started_s)
+        return change
+
+    async def _serve(self, found: StoredVariant, before: StoredVariant | None) -> None:
+        """Raises `SessionError` when that cannot be."""
+        entries = dict(self._dataplane.served()) | {found.manifest.name: found}
+        try:
+            self._edition(entries)
+        except EffserveError as error:
+            raise SessionError(error.detail) from error
+        with self._loading(found):
+            opened = await self._opened(found, before)
+        self._refuse_when_draining()
+        self._runners[found.variant()] = opened.runner
+        self._observer.observe(loaded_event(found, opened.load_s))
+        self._dataplane.refuse(one for one in self._dataplane.refused() if (one.name, one.version) != _key(found))
+        await self._adopt(replace(self._edition(entries), costs={found.manifest.name: opened.cost}))
+
+    async def _opened(self, found: StoredVariant, before: StoredVariant | None) -> Opened:
+        """Where only what is said of the network has changed, its session is kept."""
+        if before is None or before.folder != found.folder:
+            known = self._known(min(self._dataplane.served().values(), key=lambda other: _unlike(found, other)))
+            return await self._aside(lambda: self._opener.open(found, known))
+        if _network(before) != _network(found):
+            raise SessionError("its network was changed in place while it is served; it needs a new version")
+        kept = self._known(before)
+        return Opened(found, kept.runner, kept.cost, 0.0)
+
+    def _known(self, entry: StoredVariant) -> Known:
+        return Known(self._runners[entry.variant()], self._dataplane.calibrated(entry.manifest.name))
+
+    def _edition(self, entries: Mapping[str, StoredVariant]) -> Edition:
+        """Raises `EffserveError(CHANGE_REFUSED)`."""
+        policy = self._policy_of([entry.variant() for entry in entries.values()])
+        if not policy.catalogue.routed():
+            detail = "after that no variant would be served that a budget can choose"
+            raise EffserveError(ErrorKind.CHANGE_REFUSED, detail)
+        return Edition(entries, policy)
+
+    async def _adopt(self, edition: Edition) -> None:
+        """Returns when what is not served any more is free."""
+        gone = asyncio.get_running_loop().create_future()
+        self._dataplane.adopt(edition, lambda: gone.set_result(None))
+        await gone
+        # Freeing a session keeps the interpreter's lock, so it is soonest done at full priority: here, once the loading
+        # thread has let go of what it measured by.
+        await self._aside(lambda: None)
+        for variant in set(self._runners).difference(edition.policy.catalogue.variants):
+            del self._runners[variant]
+
+    def _refused(self, refused: RefusedVariant) -> Change:
+        """Told only where it is news: a store is looked at again and again."""
+        change = Change(ChangeKind.REFUSED, refused.name, refused.version, refused.reason)
+        known = self._dataplane.refused()
+        if refused not in known:
+            others = [one for one in known if (one.name, one.version) != (refused.name, refused.version)]
+            self._dataplane.refuse([*others, refused])
+            self._observer.observe(VariantRefused(refused.name, refused.version, refused.reason))
+            self._observer.observe(VariantChanged(change, 0.0))
+        return change
+
+    def _tell(self, change: Change, started_s: float) -> None:
+        self._observer.observe(VariantChanged(change, time.perf_counter() - started_s))
+
+    def _refuse_when_draining(self) -> None:
+        if self._dataplane.draining:
+            raise EffserveError(ErrorKind.DRAINING, "the service is shutting down; what it serves stays as it is")
+
+    @contextmanager
+    def _loading(self, found: StoredVariant) -> Iterator[None]:
+        self._dataplane.loading = (StoreEntry(*_key(found), EntryState.LOADING),)
+        try:
+            yield
+        finally:
+            self._dataplane.loading = ()
+
+    async def _aside(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def allowed(repository: Repository | None) -> Repository:
+    """Raises `EffserveError(CHANGES_FORBIDDEN)` where there is none."""
+    if repository is None:
+        raise EffserveError(ErrorKind.CHANGES_FORBIDDEN, "what this service serves is fixed")
+    return repository
+
+
+def _version(entry: StoredVariant) -> str:
+    return str(entry.manifest.version)
+
+
+def _key(entry: StoredVariant) -> tuple[str, str]:
+    return entry.manifest.name, _version(entry)
+
+
+def _unlike(one: StoredVariant, other: StoredVariant) -> float:
+    """How far apart the work of their runs is."""
+    return abs(math.log(one.manifest.macs / other.manifest.macs))
+
+
+def _network(entry: StoredVariant) -> tuple[object, ...]:
+    """What a session depends on."""
+    manifest = entry.manifest
+    return manifest.graph_sha256, manifest.labels, manifest.preprocessing
