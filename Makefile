@@ -19,6 +19,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 TORCH := .venv-torch
 CLIENTS := .venv-conformance
+BROWSER := .venv-browser
 REHEARSAL := .rehearsal
 SUITES := triton kserve perf schema
 SOURCES := service model_store tests proto docs benchmarks deploy
@@ -87,6 +88,21 @@ $(CLIENTS)-%/stamp: requirements/conformance-%.txt
 	$(if $(filter perf,$*),@sh tests/conformance/libb64.sh $(@D))
 	@touch $@
 
+.PHONY: browser
+browser: $(VENV)/dev.stamp $(BROWSER)/stamp ## the page at / in a real Chromium (installs a driver, and the browser as root)
+	@sh tests/browser/chromium.sh
+	$(BROWSER)/bin/python -m pytest -rs tests/browser
+
+.PHONY: page-picture
+page-picture: $(VENV)/dev.stamp $(BROWSER)/stamp ## docs/page.png anew: the page, with one of our own samples
+	@sh tests/browser/chromium.sh
+	$(BROWSER)/bin/python -m tests.browser.picture docs/page.png
+
+$(BROWSER)/stamp: requirements/browser.txt
+	@$(PYTHON) -m venv $(BROWSER)
+	$(BROWSER)/bin/pip install --disable-pip-version-check --quiet -r requirements/browser.txt
+	@touch $@
+
 .PHONY: rehearsal
 rehearsal: $(VENV)/dev.stamp $(REHEARSAL)/stamp ## deploy/ as far as one machine can: Prometheus, dashboards, image, manifests
 	$(BIN)/python -m pytest -rs tests/rehearsal
@@ -148,7 +164,7 @@ LOCK := --quiet --universal --generate-hashes --python-version 3.11 --no-annotat
 
 .PHONY: clean
 clean: ## remove everything that was made
-	rm -rf $(VENV) $(TORCH) $(CLIENTS)-* $(REHEARSAL) .venv-lock .store $(UNTRAINED) .*_cache .coverage .hypothesis
+	rm -rf $(VENV) $(TORCH) $(CLIENTS)-* $(BROWSER) $(REHEARSAL) .venv-lock .store $(UNTRAINED) .*_cache .coverage .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "effserve needs CPython >= 3.11, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12")'

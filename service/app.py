@@ -34,6 +34,7 @@ from service.edges.http.server import HttpServer
 from service.edges.oip.service import OpenInference
 from service.edges.oip.statistics import Statistics
 from service.edges.questions import Defaults
+from service.edges.recent import Recent
 from service.pipeline import trials
 from service.pipeline.cpus import usable_cores
 from service.pipeline.executor import Executor
@@ -200,12 +201,12 @@ def _policy_of(settings: Settings, variants: Sequence[Variant]) -> BudgetPolicy:
 async def _serve(settings: Settings, prepared: Prepared, observer: Observer, metrics: Metrics, tracer: Tracer) -> None:
     clock = time.monotonic
     stop = _signals()
-    statistics = Statistics(prepared.loaded.entries)
-    told = Fanout(observer, statistics)
+    statistics, recent = Statistics(prepared.loaded.entries), Recent(clock)
+    told = Fanout(observer, statistics, recent)
     dataplane, lanes = compose(settings, prepared, told, clock)
     changing = repository(settings, prepared, dataplane, told)
     metrics.watch(dataplane.health, dataplane.variants)
-    http, grpc = _edges(settings, dataplane, changing, statistics, _scrape(metrics), clock, tracer)
+    http, grpc = _edges(settings, dataplane, changing, statistics, recent, _scrape(metrics), clock, tracer)
     try:
         ports = http.bind(settings.http.host, settings.http.port), grpc.bind(settings.grpc.host, settings.grpc.port)
     except OSError as error:
@@ -279,6 +280,7 @@ def _edges(
     dataplane: Dataplane,
     changing: Repository,
     statistics: Statistics,
+    recent: Recent,
     scrape: Scrape,
     clock: Clock,
     tracer: Tracer,
@@ -303,6 +305,7 @@ def _edges(
         limits=limits,
         scrape=scrape,
         open_inference=open_inference,
+        recent=recent,
         tracer=tracer,
         repository=changing,
     )

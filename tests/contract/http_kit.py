@@ -18,6 +18,7 @@ from service.edges.http.app import Limits, Scrape, create_http_app
 from service.edges.http.server import HttpServer
 from service.edges.oip.statistics import Statistics
 from service.edges.questions import Defaults
+from service.edges.recent import Recent
 from service.settings import Settings, load
 from service.telemetry.metrics import Metrics
 from tests.contract.grpc_kit import (
@@ -126,8 +127,8 @@ async def _serving(
 ) -> AsyncIterator[Kit]:
     clock = time.monotonic
     limits = Limits(IMAGE_BYTES, 10 * IMAGE_BYTES, upload_timeout_s=upload_timeout_s, request_bytes=REQUEST_BYTES)
-    statistics = Statistics(dataplane.served())
-    seen.forward_to = statistics if seen.forward_to is None else Fanout(seen.forward_to, statistics)
+    statistics, recent = Statistics(dataplane.served()), Recent(clock)
+    seen.forward_to = Fanout(*([] if seen.forward_to is None else [seen.forward_to]), statistics, recent)
     app = create_http_app(
         dataplane,
         clock=clock,
@@ -135,6 +136,7 @@ async def _serving(
         limits=limits,
         scrape=scrape,
         open_inference=open_inference(dataplane, statistics, defaults),
+        recent=recent,
         tracer=tracer,
     )
     server = HttpServer(app, clock=clock, keep_alive_s=PATIENCE_S, timeout_s=10, handshake_s=0.0)

@@ -25,6 +25,7 @@ from service.edges.http.app import Limits, create_http_app
 from service.edges.http.server import HttpServer
 from service.edges.oip.statistics import Statistics
 from service.edges.questions import Defaults
+from service.edges.recent import Recent
 from service.pipeline.executor import Runner
 from service.repository import Repository
 from service.wire import grpc_inference_pb2 as pb
@@ -83,6 +84,7 @@ async def serving(
         limits=limits,
         scrape=no_metrics,
         open_inference=service,
+        recent=Recent(clock),
         tracer=tracer,
         repository=changing,
     )

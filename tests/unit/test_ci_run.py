@@ -35,15 +35,16 @@ def ci_run(folder: Path, failing: str = "", said: str = "", **variables: str) ->
 
 
 def test_everything_is_made(tmp_path: Path) -> None:
-    """The README's command first, then other projects' clients, the rehearsal of deploy/, then what needs torch."""
+    """The README's command first, then other projects' clients, the page in a browser,
+    the rehearsal of deploy/, then what needs torch."""
     status, made, _ = ci_run(tmp_path)
-    assert (status, made) == (0, ["test", "conformance", "rehearsal", "torch-install", "torch", "parity"])
+    assert (status, made) == (0, ["test", "conformance", "browser", "rehearsal", "torch-install", "torch", "parity"])
 
 
 def test_torch_that_cannot_be_had_is_a_reason_to_skip(tmp_path: Path) -> None:
     """There is no build for this machine: said, with the version."""
     status, made, output = ci_run(tmp_path, "torch-install", NO_TORCH)
-    assert (status, made) == (0, ["test", "conformance", "rehearsal", "torch-install"])
+    assert (status, made) == (0, ["test", "conformance", "browser", "rehearsal", "torch-install"])
     assert "skipped: make torch, make parity (torch 2." in output
 
 
@@ -51,12 +52,12 @@ def test_torch_that_cannot_be_had_is_a_reason_to_skip(tmp_path: Path) -> None:
 def test_any_other_failure_to_install_is_a_failure(said: str, tmp_path: Path) -> None:
     """A wrong checksum must not look like a machine without torch; the reason is shown."""
     status, made, output = ci_run(tmp_path, "torch-install", said)
-    assert (status, made) == (1, ["test", "conformance", "rehearsal", "torch-install"])
+    assert (status, made) == (1, ["test", "conformance", "browser", "rehearsal", "torch-install"])
     assert "skipped" not in output
     assert said in output
 
 
-@pytest.mark.parametrize("target", ["test", "conformance", "rehearsal", "torch", "parity"])
+@pytest.mark.parametrize("target", ["test", "conformance", "browser", "rehearsal", "torch", "parity"])
 def test_a_suite_that_fails_is_a_failure(target: str, tmp_path: Path) -> None:
     """Of each kind."""
     status, made, _ = ci_run(tmp_path, target)
@@ -67,5 +68,5 @@ def test_a_suite_that_fails_is_a_failure(target: str, tmp_path: Path) -> None:
 def test_suites_can_be_left_out(tmp_path: Path) -> None:
     """`CI_TORCH=never`, and it says so."""
     status, made, output = ci_run(tmp_path, CI_TORCH="never")
-    assert (status, made) == (0, ["test", "conformance", "rehearsal"])
+    assert (status, made) == (0, ["test", "conformance", "browser", "rehearsal"])
     assert "CI_TORCH=never" in output

@@ -18,8 +18,9 @@ from starlette.types import ASGIApp
 
 from service import __version__
 from service.core.errors import EffserveError, ErrorKind, fault
-from service.core.messages import Answer, ClassifyRequest, Plan
+from service.core.messages import Answer, ClassifyRequest
 from service.core.trace import Tracer, untraced
+from service.core.values import Question
 from service.dataplane import Dataplane, OnAnswer
 from service.edges.anytime import as_they_come
 from service.edges.http import v2
@@ -27,18 +28,31 @@ from service.edges.http.body import read_image
 from service.edges.http.events import EventStream, event
 from service.edges.http.hot_path import HotPath, Take
 from service.edges.http.incoming import identity, started_s, trace
+from service.edges.http.live import Broadcast, Watcher
 from service.edges.http.models import (
     AnswerModel,
     ChangesModel,
     HealthModel,
+    LabelsModel,
+    LiveModel,
     PlanModel,
-    RefusedModel,
     VariantModel,
     VariantsModel,
 )
-from service.edges.http.openapi import EVENTS, METRICS, OF_CHANGES, OF_UPLOADS, UPLOAD, answers, completed, failures
+from service.edges.http.openapi import (
+    EVENTS,
+    METRICS,
+    OF_CHANGES,
+    OF_UPLOADS,
+    PICTURES,
+    UPLOAD,
+    answers,
+    completed,
+    failures,
+)
+from service.edges.http.page import Page
 from service.edges.http.problems import describe, problem
-from service.edges.http.server import leaving
+from service.edges.http.server import hang_up, leaving, told_of_leaving
 from service.edges.http.uploads import Uploads
 from service.edges.http.v2 import OpenInferenceRoutes
 from service.edges.oip.service import OpenInference
@@ -55,6 +69,7 @@ from service.edges.questions import (
     invalid_parameter,
     question,
 )
+from service.edges.recent import Recent
 from service.edges.timing import server_timing
 from service.repository import Repository, allowed
 
@@ -97,11 +112,13 @@ def create_http_app(
     limits: Limits,
     scrape: Scrape,
     open_inference: OpenInference,
+    recent: Recent,
     tracer: Tracer = untraced,
     repository: Repository | None = None,
 ) -> ASGIApp:
-    """The application. `clock` is the one that deadlines are read on; without a `repository` what is served stays."""
-    edge = _Edge(dataplane, clock, defaults, limits, scrape, open_inference, repository)
+    """The application. `clock` is the one that deadlines are read on; `recent` is told of events by the caller; without
+    a `repository` what is served stays."""
+    edge = _Edge(dataplane, clock, defaults, limits, scrape, open_inference, recent, repository)
     app = _Application(
         title="effserve",
         version=__version__,
@@ -111,7 +128,7 @@ def create_http_app(
         swagger_ui_oauth2_redirect_url=None,
     )
     edge.add_routes(app)
-    patch_fastapi(app, redirect_from_root_to_docs=True)
+    patch_fastapi(app)
     app.add_exception_handler(EffserveError, edge.on_failure)
     app.add_exception_handler(RequestValidationError, edge.on_failure)
     app.add_exception_handler(HTTPException, edge.on_failure)
@@ -139,6 +156,7 @@ class _Edge:
         limits: Limits,
         scrape: Scrape,
         open_inference: OpenInference,
+        recent: Recent,
         repository: Repository | None,
     ) -> None:
         self._dataplane = dataplane
@@ -147,6 +165,8 @@ class _Edge:
         self._limits = limits
         self._uploads = Uploads(limits.uploads_bytes)
         self._scrape = scrape
+        self._recent = recent
+        self._broadcast = Broadcast(self._picture, lambda: dataplane.draining)
         self._repository = repository
         self._v2 = OpenInferenceRoutes(
             open_inference,
@@ -179,6 +199,17 @@ class _Edge:
             "/variants/{name}", self.variant, responses=answers(VariantModel, ErrorKind.UNKNOWN_VARIANT), **common
         )
         app.add_api_route(
+            "/variants/{name}/labels", self.labels, responses=answers(LabelsModel, ErrorKind.UNKNOWN_VARIANT), **common
+        )
+        app.add_api_route(
+            "/events",
+            self.events,
+            response_class=EventStream,
+            status_code=200,
+            responses={200: PICTURES, **failures(ErrorKind.QUEUE_FULL, ErrorKind.DRAINING)},
+            **common,
+        )
+        app.add_api_route(
             "/reload", self.reload, methods=["POST"], responses=answers(ChangesModel, *OF_CHANGES), **common
         )
         app.add_api_route("/healthz", self.healthz, responses=answers(HealthModel), **common)
@@ -188,6 +219,7 @@ class _Edge:
         )
         app.add_api_route("/problems/{kind}", self.problem, responses=failures(ErrorKind.NOT_FOUND), **common)
         self._v2.add_to(app)
+        Page().add_to(app)
 
     def upload_at(self, path: str) -> Take | None:
         """What takes images there; parameters are read straight from the request."""
@@ -223,16 +255,28 @@ class _Edge:
     ) -> Response:
         """What a photo of 0.2 megapixels would get if it came now. Runs nothing."""
         wanted = question(_with_header(asked, budget), started_s(request, self._clock), self._defaults)
-        plan: Plan = self._dataplane.plan(wanted)
-        return self._response(PlanModel.of(plan, mode=wanted.mode).model_dump_json())
+        return self._response(self._planned(wanted).model_dump_json())
 
     async def variants(self) -> Response:
         """The live accuracy/latency/cost table, cheapest first, with the Pareto set marked."""
-        return self._response(VariantsModel.of(self._dataplane.variants(), self._dataplane.refused()).model_dump_json())
+        return self._response(self._table().model_dump_json())
 
     async def variant(self, name: str) -> Response:
         """One line of the table."""
         return self._response(VariantModel.of(self._dataplane.variant(name)).model_dump_json())
+
+    async def labels(self, name: str) -> Response:
+        """The classes that a variant tells apart, by index."""
+        self._dataplane.variant(name)
+        return self._response(LabelsModel.of(self._dataplane.served()[name]).model_dump_json())
+
+    async def events(self, request: Request) -> Response:
+        """The table and what the service is doing, once a second until the client hangs up or the service drains.
+
+        The last event of a service that drains says so. Who does not read is hung up on.
+        """
+        pictures = self._pictures(request)
+        return EventStream(await anext(pictures), pictures, {"X-Request-Id": identity(request)})
 
     async def reload(self) -> Response:
         """Serve what the model store holds: the newest version of everything in it, and nothing else.
@@ -248,9 +292,8 @@ class _Edge:
 
     async def readyz(self) -> Response:
         """Whether traffic should come here: all sessions are warm and the service is not shutting down."""
-        ready = self._dataplane.ready
-        status = "ready" if ready else "draining" if self._dataplane.draining else "starting"
-        return self._response(self._health(status).model_dump_json(), status=200 if ready else 503)
+        status = 200 if self._dataplane.ready else 503
+        return self._response(self._health(self._readiness()).model_dump_json(), status=status)
 
     async def metrics(self, request: Request) -> Response:
         """Prometheus metrics."""
@@ -328,19 +371,29 @@ class _Edge:
             yield event("error", bytes((await self.on_failure(request, failure)).body).decode())
 
     def _health(self, status: str) -> HealthModel:
-        health = self._dataplane.health()
-        now = health.statistics
-        return HealthModel(
-            status=status,
-            variants=health.variants,
-            refused=[RefusedModel(name=r.name, version=r.version, reason=r.reason) for r in health.refused],
-            waiting=now.waiting,
-            running=now.running,
-            lanes=now.lanes,
-            threads=health.choice.layout.threads,
-            layout=health.choice.why,
-            backlog_ms=round(now.backlog_s * 1e3, 3),
-        )
+        return HealthModel.of(self._dataplane.health(), status)
+
+    def _readiness(self) -> str:
+        return "ready" if self._dataplane.ready else "draining" if self._dataplane.draining else "starting"
+
+    def _planned(self, wanted: Question) -> PlanModel:
+        return PlanModel.of(self._dataplane.plan(wanted), mode=wanted.mode)
+
+    def _table(self) -> VariantsModel:
+        return VariantsModel.of(self._dataplane.variants(), self._dataplane.refused())
+
+    def _picture(self) -> bytes:
+        health, outcomes = self._dataplane.health(), self._recent.outcomes()
+        plan = self._planned(question(PlanParameters(), self._clock(), self._defaults))
+        state = LiveModel.of(health, self._readiness(), outcomes, table=self._table(), plan=plan)
+        return event("state", state.model_dump_json())
+
+    async def _pictures(self, request: Request) -> AsyncGenerator[bytes, None]:
+        watcher = Watcher(lambda: hang_up(request))
+        with told_of_leaving(request, watcher.leave):
+            async with aclosing(self._broadcast.watch(watcher)) as pictures:
+                async for picture in pictures:
+                    yield picture
 
     def _response(self, content: str, headers: dict[str, str] | None = None, status: int = 200) -> Response:
         response = Response(content, status, headers, "application/json")

@@ -10,7 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.core.messages import Answer, Change, ChangeKind, Plan, RefusedVariant, VariantRow
 from service.core.values import AccuracySource, Candidate, Decision, Mode, Reason, Verdict
+from service.dataplane import Health
 from service.edges import explain
+from service.edges.recent import Outcomes
+from service.pipeline.store import StoredVariant
 
 
 class _Model(BaseModel):
@@ -256,6 +259,11 @@ class RefusedModel(_Model):
     version: str
     reason: str
 
+    @classmethod
+    def of(cls, refused: RefusedVariant) -> Self:
+        """From the store's scan."""
+        return cls(name=refused.name, version=refused.version, reason=refused.reason)
+
 
 class ChangeModel(_Model):
     """One variant, and what became of it."""
@@ -290,7 +298,7 @@ class VariantsModel(_Model):
         """From the dataplane's table."""
         return cls(
             variants=[VariantModel.of(row) for row in rows],
-            refused=[RefusedModel(name=r.name, version=r.version, reason=r.reason) for r in refused],
+            refused=[RefusedModel.of(one) for one in refused],
         )
 
 
@@ -306,6 +314,88 @@ class HealthModel(_Model):
     threads: int = Field(description="Intra-op threads of one run.")
     layout: str = Field(description="Why there are so many lanes and threads.")
     backlog_ms: float
+
+    @classmethod
+    def of(cls, health: Health, status: str) -> Self:
+        """From the dataplane's health."""
+        now = health.statistics
+        return cls(
+            status=status,
+            variants=health.variants,
+            refused=[RefusedModel.of(refused) for refused in health.refused],
+            waiting=now.waiting,
+            running=now.running,
+            lanes=now.lanes,
+            threads=health.choice.layout.threads,
+            layout=health.choice.why,
+            backlog_ms=_ms(now.backlog_s),
+        )
+
+
+class LastMinuteModel(_Model):
+    """What became of the requests of the last sixty seconds, on all protocols."""
+
+    met: int = Field(description="Answered within their budget.")
+    missed: int = Field(description="Answered too late.")
+    refused: int = Field(description="Told that no answer can come in time, or that there is no room.")
+    failed: int = Field(description="Faults of the service.")
+    answers: dict[str, int] = Field(description="By variant.")
+
+    @classmethod
+    def of(cls, outcomes: Outcomes) -> Self:
+        """From the counts."""
+        return cls(
+            met=outcomes.met,
+            missed=outcomes.missed,
+            refused=outcomes.refused,
+            failed=outcomes.failed,
+            answers=outcomes.answers,
+        )
+
+
+class LiveModel(_Model):
+    """What the service is doing now."""
+
+    health: HealthModel
+    arrivals_per_s: float = Field(description="Over the last second.")
+    slowdown: float = Field(description="How much slower the machine runs now than at calibration.")
+    last_minute: LastMinuteModel
+    table: VariantsModel
+    plan: PlanModel = Field(description="For a request that names nothing.")
+
+    @classmethod
+    def of(cls, health: Health, status: str, outcomes: Outcomes, *, table: VariantsModel, plan: PlanModel) -> Self:
+        """From what the dataplane says and what was counted."""
+        return cls(
+            plan=plan,
+            health=HealthModel.of(health, status),
+            arrivals_per_s=round(health.statistics.arrivals_per_s, 3),
+            slowdown=round(health.latency.slowdown, 3),
+            last_minute=LastMinuteModel.of(outcomes),
+            table=table,
+        )
+
+
+class LabelModel(_Model):
+    """One class that a variant tells from others."""
+
+    index: int
+    wnid: str = Field(description="WordNet id; empty when the label set has none.")
+    label: str
+
+
+class LabelsModel(_Model):
+    """What a variant knows."""
+
+    variant: str
+    name: str = Field(description="Of the label set.")
+    labels: list[LabelModel]
+
+    @classmethod
+    def of(cls, stored: StoredVariant) -> Self:
+        """From the store's entry."""
+        labels = [LabelModel(index=i, wnid=one.wnid, label=one.text) for i, one in enumerate(stored.labels)]
+        return cls(variant=stored.manifest.name, name=stored.manifest.labels.name, labels=labels)
 
 
 class ProblemModel(BaseModel):

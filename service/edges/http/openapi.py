@@ -34,25 +34,34 @@ UPLOAD: dict[str, Any] = {
         },
     }
 }
-EVENTS: dict[str, Any] = {
-    "description": "`event: answer` for each answer that a better one may follow and `event: final` for the last, with "
-    "the JSON of `/classify` as data; or `event: error` with a problem when it fails after the first.",
-    "content": {
-        events.MEDIA_TYPE: {
-            # Of each event.
-            "schema": {
-                "type": "object",
-                "required": ["event", "data"],
-                "properties": {
-                    "event": {"type": "string", "enum": ["answer", "final", "error"]},
-                    "data": {"type": "string", "contentMediaType": "application/json"},
-                },
-            },
-            "example": 'event: answer\ndata: {"final": false, …}\n\nevent: final\ndata: {"final": true, …}\n\n',
-        }
-    },
-}
 
+
+def _stream(description: str, names: list[str], example: str) -> dict[str, Any]:
+    """Server-sent events; the schema is that of each one."""
+    schema = {
+        "type": "object",
+        "required": ["event", "data"],
+        "properties": {
+            "event": {"type": "string", "enum": names},
+            "data": {"type": "string", "contentMediaType": "application/json"},
+        },
+    }
+    return {"description": description, "content": {events.MEDIA_TYPE: {"schema": schema, "example": example}}}
+
+
+EVENTS = _stream(
+    "`event: answer` for each answer that a better one may follow and `event: final` for the last, with the JSON of "
+    "`/classify` as data; or `event: error` with a problem when it fails after the first.",
+    ["answer", "final", "error"],
+    'event: answer\ndata: {"final": false, …}\n\nevent: final\ndata: {"final": true, …}\n\n',
+)
+PICTURES = _stream(
+    "`event: state` once a second: `health` as in `/readyz`, `table` as in `/variants`, `plan` as in `/plan` for a "
+    "request that names nothing, `arrivals_per_s`, `slowdown`, and `last_minute`: the requests that `met` or `missed` "
+    "their budgets, were `refused` or `failed`, and the `answers` by variant.",
+    ["state"],
+    'event: state\ndata: {"health": {"status": "ready", …}, "table": {"variants": […]}, …}\n\n',
+)
 
 METRICS: dict[str, Any] = {
     "content": {

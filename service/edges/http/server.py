@@ -23,8 +23,8 @@ from service.core.errors import EffserveError, ErrorKind
 
 def _timed_protocol(clock: Callable[[], float]) -> type[asyncio.Protocol]:
     class TimedProtocol(HttpToolsProtocol):
-        """Notes when the first byte of a request was parsed (`request.state.started_s` downstream), and tells when
-        its connection is lost."""
+        """Notes when the first byte of a request was parsed (`request.state.started_s` downstream), tells when its
+        connection is lost, and lets it be cut."""
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -32,7 +32,7 @@ def _timed_protocol(clock: Callable[[], float]) -> type[asyncio.Protocol]:
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
-            self.scope["state"].update(started_s=clock(), watchers=self._watchers)
+            self.scope["state"].update(started_s=clock(), watchers=self._watchers, abort=self.transport.abort)
 
         def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
@@ -56,18 +56,32 @@ def leaving(request: Request) -> Iterator[None]:
         if task is not None:
             gone = task.cancel()
 
-    watchers: set[Callable[[], None]] = getattr(request.state, "watchers", set())
-    watchers.add(cancel)
     try:
-        yield
+        with told_of_leaving(request, cancel):
+            yield
     except asyncio.CancelledError:
         if not gone:
             raise
         raise EffserveError(ErrorKind.CANCELLED, "the client went away") from None
     finally:
-        watchers.discard(cancel)
         if gone and task is not None:
             task.uncancel()
+
+
+@contextlib.contextmanager
+def told_of_leaving(request: Request, tell: Callable[[], None]) -> Iterator[None]:
+    """Calls `tell` when the connection of `request` is lost meanwhile."""
+    watchers: set[Callable[[], None]] = getattr(request.state, "watchers", set())
+    watchers.add(tell)
+    try:
+        yield
+    finally:
+        watchers.discard(tell)
+
+
+def hang_up(request: Request) -> None:
+    """Cut the connection of `request` at once, where the server is this one."""
+    getattr(request.state, "abort", lambda: None)()
 
 
 NEWCOMER_S = 1.0
