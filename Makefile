@@ -160,7 +160,8 @@ lock: ## write requirements/*.txt anew from pyproject.toml
 	.venv-lock/bin/uv pip compile $(LOCK) -o requirements/serve.txt pyproject.toml
 	.venv-lock/bin/uv pip compile $(LOCK) --extra build --extra tracing --group install -o requirements/run.txt pyproject.toml
 	.venv-lock/bin/uv pip compile $(LOCK) --extra build --extra tracing --group dev -o requirements/dev.txt pyproject.toml
-LOCK := --quiet --universal --generate-hashes --python-version 3.11 --no-annotate --no-header
+# Extras stay: with --require-hashes pip takes `coverage` for another requirement than `coverage[toml]`.
+LOCK := --quiet --universal --no-strip-extras --generate-hashes --python-version 3.11 --no-annotate --no-header
 
 .PHONY: clean
 clean: ## remove everything that was made
