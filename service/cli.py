@@ -1,7 +1,7 @@
 """The command line.
 
-`effserve serve | build | train | pack | pull | import | evaluate | simulate | report`, and to ask a running server
-`classify | plan | variants | top | reload`.
+`effserve serve | build | train | pack | pull | import | evaluate | simulate | report | variants | top | reload |
+classify | plan`; the last five ask a running server.
 
 Thin: each command turns its options into settings or arguments and calls one function. What builds graphs needs the
 `build` extra, so it is imported only by the commands that use it.

@@ -69,7 +69,7 @@ def test_a_real_run_is_compared_with_the_simulator(runs: str, protocol: str, tmp
     assert [one["run"] for one in first["comparisons"]] == names
     assert all(one["lost"] == 0 and one["requests"] > 0 for one in first["comparisons"])
     assert all(one["runs_alone"] > 0 and one["runs_together"] > 0 for one in first["service"])
-    assert {part["part"] for part in first["around"]} == {"receive", "dispatch", "respond", "outside"}
+    assert {part["part"] for part in first["around"]} == {"receive", "dispatch", "arrival", "respond", "outside"}
     assert [one["figure"] for one in first["others"]] == ["recording", *names]
     assert again == first
 
