@@ -18,7 +18,7 @@ Results = Mapping[str, str | None]
 """Check → None, or the reason why it failed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Suite:
     """Clients that share an environment and a script, which is called with one of them, both addresses and a photo."""
 
