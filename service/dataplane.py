@@ -171,13 +171,14 @@ class Dataplane:
 
     def known(self) -> Iterator[StoreEntry]:
         """Versions that are served, refused, or being loaded."""
+        loading = {(one.name, one.version) for one in self.loading}
         refused = {(one.name, one.version): one.reason for one in self._refused}
         served = {(name, str(entry.manifest.version)) for name, entry in self._entries.items()}
         state = EntryState.READY if self.ready else EntryState.UNAVAILABLE
         yield from self.loading
         for version in sorted(served):
             yield StoreEntry(*version, state, refused.get(version, ""))
-        for version in sorted(refused.keys() - served):
+        for version in sorted(refused.keys() - served - loading):
             yield StoreEntry(*version, EntryState.UNAVAILABLE, refused[version])
 
     def served(self) -> Mapping[str, StoredVariant]:
@@ -195,12 +196,11 @@ class Dataplane:
         """
         for name, cost in edition.costs.items():
             self._scheduler.latency.learn(name, cost)
-        before = self._cheapest()
+        before = self._expected()
         self._entries, self._catalogue = edition.entries, edition.policy.catalogue
         self._stored |= {variant: edition.entries[variant.name] for variant in self._catalogue.variants}
-        cheapest = self._cheapest()
-        confidences = None if cheapest == before else self._stored[cheapest].manifest.accuracy.confidences or ()
-        self._lanes.adopt(edition.policy, confidences)
+        now = self._expected()
+        self._lanes.adopt(edition.policy, None if now == before else now[1])
         loop = asyncio.get_running_loop()
         # After the last request has been told of.
         self._lanes.grace.when_gone(lambda: loop.call_soon(self._forget, on_gone))
@@ -265,8 +265,10 @@ class Dataplane:
         name, meant = request.question.variant, request.named
         return self._catalogue.named(name) if name is not None and meant is None else meant
 
-    def _cheapest(self) -> Variant:
-        return self._catalogue.front(self._scheduler.latency)[-1]
+    def _expected(self) -> tuple[Variant, Sequence[float]]:
+        """Who gives first answers, and how sure they were in its evaluation."""
+        cheapest = self._catalogue.front(self._scheduler.latency)[-1]
+        return cheapest, self._stored[cheapest].manifest.accuracy.confidences or ()
 
     def _forget(self, on_gone: Callable[[], None]) -> None:
         """Nobody needs what is not served any more."""

@@ -20,7 +20,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from model_store.manifest import NAME_PATTERN
-from service.core.errors import EffserveError, ErrorKind, fault
+from service.core.errors import EffserveError, ErrorKind
 from service.core.events import Observer, StoreUnread, VariantChanged, VariantRefused
 from service.core.messages import Change, ChangeKind, EntryState, RefusedVariant, StoreEntry
 from service.core.policy import Policy
@@ -100,10 +100,9 @@ class Repository:
                 said = ""
             except Exception as error:
                 # The one broad catch of this loop: the store may be all right at the next look.
-                failure = error if isinstance(error, EffserveError) else fault(error)
-                if failure.detail != said:
-                    self._observer.observe(StoreUnread(failure.detail, failure.__cause__))
-                said = failure.detail
+                reason, cause = (error.detail, None) if isinstance(error, EffserveError) else (repr(error), error)
+                self._observer.observe(StoreUnread(reason, cause, news=reason != said))
+                said = reason
 
     async def index(self) -> Sequence[StoreEntry]:
         """What the store holds, and what is served, with the reason why something is not."""
@@ -171,27 +170,46 @@ class Repository:
             found = await self._aside(self._store.scan)
         except StoreError as error:
             raise EffserveError(ErrorKind.CHANGE_REFUSED, str(error)) from error
-        wanted = [entry for entry in self._wanted(found) if again or self._failed.get(_key(entry)) is not entry]
-        changes = [await self._put(entry) for entry in wanted] + [self._refused(refused) for refused in found.refused]
+        left = {_key(entry) for entry in found.entries if not again and self._failed.get(_key(entry)) is entry}
+        wanted = [entry for entry in self._wanted(found) if _key(entry) not in left]
+        changes = [await self._tried(entry) for entry in wanted] + [self._refused(one) for one in found.refused]
         there = {entry.manifest.name for entry in found.entries} | {refused.name for refused in found.refused}
         changes += [await self._gone(name) for name in sorted(set(self._dataplane.served()) - there)]
-        there |= set(self._dataplane.served())
-        self._dataplane.refuse(refused for refused in self._dataplane.refused() if refused.name in there)
+        refused = left | {(change.name, change.version) for change in changes if change.kind is ChangeKind.REFUSED}
+        self._dataplane.refuse(one for one in self._dataplane.refused() if (one.name, one.version) in refused)
         return changes
 
     def _wanted(self, found: StoreScan) -> Iterator[StoredVariant]:
-        """The newest of each; but while the files of what is served are damaged, that stays."""
+        """The newest of each; but while the files of what is served are damaged, nothing older takes its place. First
+        those that a budget can choose: they may make it possible that others cannot be."""
         damaged = {(refused.name, refused.version) for refused in found.refused}
-        for entry in found.entries:
+        for entry in sorted(found.entries, key=lambda entry: not self._chosen(entry)):
             now = self._dataplane.served().get(entry.manifest.name)
-            if now is None or _key(now) not in damaged:
+            if now is None or _key(now) not in damaged or entry.manifest.version > now.manifest.version:
                 yield entry
+
+    def _chosen(self, entry: StoredVariant) -> bool:
+        """Whether a budget could choose it if there were no other."""
+        return bool(self._policy_of([entry.variant()]).catalogue.routed())
+
+    async def _tried(self, entry: StoredVariant) -> Change:
+        """What fails in a way that nobody foresaw is no reason not to look at the others."""
+        try:
+            return await self._put(entry)
+        except EffserveError:
+            raise
+        except Exception as error:
+            self._failed[_key(entry)] = entry
+            self._observer.observe(StoreUnread(f"{entry.manifest.name} cannot be loaded: {error!r}", error))
+            return self._refused(RefusedVariant(*_key(entry), f"it cannot be loaded: {error!r}"))
 
     async def _gone(self, name: str) -> Change:
         """What is not in the store any more."""
         try:
             return await self._unload(name)
         except EffserveError as error:
+            if error.kind is not ErrorKind.CHANGE_REFUSED:
+                raise
             version = _version(self._dataplane.served()[name])
             return self._refused(RefusedVariant(name, version, f"it is gone from the store: {error.detail}"))
 
@@ -202,9 +220,16 @@ class Repository:
         name, started_s = found.manifest.name, time.perf_counter()
         before = self._dataplane.served().get(name)
         if before is not None and (before.manifest, before.folder) == (found.manifest, found.folder):
+            self._forgive(found)
             return Change(ChangeKind.KEPT, name, _version(found))
+        entries = {**self._dataplane.served(), name: found}
         try:
-            await self._serve(found, before)
+            self._edition(entries)
+        except EffserveError as error:
+            # Others decide about that, so it is tried again whether or not its files change.
+            return self._refused(RefusedVariant(name, _version(found), error.detail))
+        try:
+            await self._serve(found, before, entries)
         except SessionError as error:
             self._failed[_key(found)] = found
             return self._refused(RefusedVariant(name, _version(found), str(error)))
@@ -215,30 +240,33 @@ class Repository:
         self._tell(change, started_s)
         return change
 
-    async def _serve(self, found: StoredVariant, before: StoredVariant | None) -> None:
-        """Raises `SessionError` when that cannot be."""
-        entries = dict(self._dataplane.served()) | {found.manifest.name: found}
-        try:
-            self._edition(entries)
-        except EffserveError as error:
-            raise SessionError(error.detail) from error
-        with self._loading(found):
-            opened = await self._opened(found, before)
-        self._refuse_when_draining()
-        self._runners[found.variant()] = opened.runner
-        self._observer.observe(loaded_event(found, opened.load_s))
-        self._dataplane.refuse(one for one in self._dataplane.refused() if (one.name, one.version) != _key(found))
-        await self._adopt(replace(self._edition(entries), costs={found.manifest.name: opened.cost}))
-
-    async def _opened(self, found: StoredVariant, before: StoredVariant | None) -> Opened:
-        """Where only what is said of the network has changed, its session is kept."""
+    async def _serve(
+        self, found: StoredVariant, before: StoredVariant | None, entries: Mapping[str, StoredVariant]
+    ) -> None:
+        """Where only what is said of the network has changed, its session is kept, and what is known of its runs.
+        Raises `SessionError` when it cannot be served."""
+        edition = self._edition(entries)
         if before is None or before.folder != found.folder:
-            known = self._known(min(self._dataplane.served().values(), key=lambda other: _unlike(found, other)))
-            return await self._aside(lambda: self._opener.open(found, known))
-        if _network(before) != _network(found):
+            opened = await self._opened(found)
+            self._refuse_when_draining()
+            self._runners[found.variant()] = opened.runner
+            self._observer.observe(loaded_event(found, opened.load_s))
+            edition = replace(edition, costs={found.manifest.name: opened.cost})
+        elif _network(before) != _network(found):
             raise SessionError("its network was changed in place while it is served; it needs a new version")
-        kept = self._known(before)
-        return Opened(found, kept.runner, kept.cost, 0.0)
+        else:
+            self._runners[found.variant()] = self._runners[before.variant()]
+        self._forgive(found)
+        await self._adopt(edition)
+
+    async def _opened(self, found: StoredVariant) -> Opened:
+        known = self._known(min(self._dataplane.served().values(), key=lambda other: _unlike(found, other)))
+        with self._loading(found):
+            return await self._aside(lambda: self._opener.open(found, known, self._refuse_when_draining))
+
+    def _forgive(self, found: StoredVariant) -> None:
+        """Whatever was wrong with this version is so no more."""
+        self._dataplane.refuse(one for one in self._dataplane.refused() if (one.name, one.version) != _key(found))
 
     def _known(self, entry: StoredVariant) -> Known:
         return Known(self._runners[entry.variant()], self._dataplane.calibrated(entry.manifest.name))
@@ -253,6 +281,7 @@ class Repository:
 
     async def _adopt(self, edition: Edition) -> None:
         """Returns when what is not served any more is free."""
+        self._refuse_when_draining()
         gone = asyncio.get_running_loop().create_future()
         self._dataplane.adopt(edition, lambda: gone.set_result(None))
         await gone

@@ -77,11 +77,13 @@ class VariantChanged:
 
 @dataclass(frozen=True, slots=True)
 class StoreUnread:
-    """A look at the store while the service runs came to nothing; what is served stays."""
+    """A look at the store, or at one variant in it, came to nothing while the service runs; what is served stays."""
 
     reason: str
     cause: BaseException | None = None
     """Set for a fault of ours."""
+    news: bool = True
+    """Unset when the look before came to nothing for the same reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,7 +216,7 @@ class BudgetPolicy:
     def _start(self, situation: Situation) -> Action:
         job = situation.head()
         decision = self._decide(situation, job)
-        if job.question.mode is Mode.STRICT and not decision.fits:
+        if job.question.mode is Mode.STRICT and not decision.fits and not situation.is_superseded(job):
             return Reject(job, situation.infeasible(job))
         return Start(situation.state.idle_lanes[0], job, decision)
 

@@ -71,8 +71,14 @@ class Situation:
         return tuple(v for v in self.eligible(job) if self.tail_s(job, v) <= left_s)
 
     def is_late(self, job: Job) -> bool:
-        """Whether the job is expected to miss its deadline even if it started now at its cheapest."""
-        return self.least_s(job) > self.left_s(job)
+        """Whether the job is expected to miss its deadline even if it started now at its cheapest. What it named and is
+        not served any more had a cost of its own, so of such a job only that is known whether its deadline has passed.
+        """
+        return (0.0 if self.is_superseded(job) else self.least_s(job)) > self.left_s(job)
+
+    def is_superseded(self, job: Job) -> bool:
+        """Whether the job named what has been replaced or unloaded since it came. That still answers it."""
+        return job.named is not None and job.named not in self.catalogue.variants
 
     def timely(self) -> Iterator[Job]:
         """Waiting jobs that can still make it, in deadline order."""

@@ -19,12 +19,13 @@ from pathlib import Path
 
 import numpy as np
 
+from service.core.errors import EffserveError
 from service.core.events import VariantLoaded
 from service.core.latency import VariantCost
 from service.pipeline.calibration import CalibrationFile
 from service.pipeline.executor import Runner
 from service.pipeline.priority import give_way, yield_to_all
-from service.pipeline.session import ExecutionProvider, Session, SessionOptions, runtime_fingerprint
+from service.pipeline.session import ExecutionProvider, Session, SessionError, SessionOptions, runtime_fingerprint
 from service.pipeline.store import StoredVariant
 
 LEAST_TURNS, MOST_TURNS = 3, 20
@@ -71,25 +72,29 @@ class Opener:
         with suppress(OSError):
             yield_to_all()
 
-    def open(self, entry: StoredVariant, known: Known) -> Opened:
-        """A session after its first run, and what a run costs. Raises `SessionError`."""
+    def open(self, entry: StoredVariant, known: Known, go_on: Callable[[], None] = lambda: None) -> Opened:
+        """A session after its first run, and what a run costs. Raises `SessionError`.
+
+        `go_on` is called between the steps, none of which can be cut short; what it raises ends the work.
+        """
         manifest, started_s = entry.manifest, time.perf_counter()
         size_px, classes = manifest.preprocessing.input_size_px, manifest.labels.classes
         session = Session(entry.graph, input_size_px=size_px, classes=classes, options=self._options)
         load_s = time.perf_counter() - started_s
+        go_on()
         session.warm_up()
         runner = Runner(session, manifest.preprocessing)
-        return Opened(entry, runner, self._cost(manifest.graph_sha256, runner, known), load_s)
+        return Opened(entry, runner, self._cost(manifest.graph_sha256, runner, known, go_on), load_s)
 
     @property
     def _stays(self) -> bool:
         """Whether a run is all on the thread that called it."""
         return self._options.provider is ExecutionProvider.CPU and self._options.threads == 1
 
-    def _cost(self, graph_sha256: str, runner: Runner, known: Known) -> VariantCost:
+    def _cost(self, graph_sha256: str, runner: Runner, known: Known, go_on: Callable[[], None]) -> VariantCost:
         cost = self._calibrated(graph_sha256) or self._seen.get(graph_sha256)
         if cost is None:
-            cost = beside(runner, known, time.thread_time if self._stays else time.perf_counter)
+            cost = beside(runner, known, time.thread_time if self._stays else time.perf_counter, go_on)
         self._seen[graph_sha256] = cost
         return cost
 
@@ -113,10 +118,14 @@ def loaded_event(entry: StoredVariant, load_s: float) -> VariantLoaded:
     )
 
 
-def beside(runner: Runner, known: Known, clock: Callable[[], float]) -> VariantCost:
-    """What calibration would find, by how it compares with a variant of which that is known."""
+def beside(
+    runner: Runner, known: Known, clock: Callable[[], float], go_on: Callable[[], None] = lambda: None
+) -> VariantCost:
+    """What calibration would find, by how it compares with a variant of which that is known. Raises `SessionError` when
+    one of the two does not run."""
     own_s, others_s = list[float](), list[float]()
     while len(own_s) < LEAST_TURNS or (len(own_s) < MOST_TURNS and sum(own_s) < ENOUGH_S):
+        go_on()
         others_s.append(_timed(known.runner, clock))
         own_s.append(_timed(runner, clock))
     ratio = min(own_s) / min(others_s)
@@ -128,5 +137,8 @@ def _timed(runner: Runner, clock: Callable[[], float]) -> float:
     size_px = runner.preprocessing.input_size_px
     pixels = np.random.default_rng(0).integers(0, 256, (1, size_px, size_px, 3), np.uint8)
     started_s = clock()
-    runner.session.run(pixels)
+    try:
+        runner.session.run(pixels)
+    except EffserveError as error:
+        raise SessionError(f"it cannot be measured: {error.detail}") from error
     return clock() - started_s

@@ -8,6 +8,7 @@ of each variant is served.
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,9 +111,21 @@ _Stamp = frozenset[tuple[str, int, int, int]]
 
 
 def _stamp(folder: Path) -> _Stamp:
-    """What changes when a file is written or put in another one's place."""
-    found = ((file.name, file.stat()) for file in folder.iterdir())
-    return frozenset((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in found)
+    """What changes when a file is written or put in another one's place. Whether something can be read is for the check
+    to say."""
+    try:
+        return frozenset(map(_file_stamp, folder.iterdir()))
+    except OSError:
+        return frozenset()
+
+
+def _file_stamp(file: Path) -> tuple[str, int, int, int]:
+    try:
+        stat = file.stat()
+    except OSError:
+        # A link that leads nowhere, or a file that is gone again.
+        return file.name, -1, -1, -1
+    return file.name, stat.st_size, stat.st_mtime_ns, stat.st_ino
 
 
 def _scan(store_dir: Path, threads: int, check: Callable[[Path], StoredVariant | RefusedVariant]) -> StoreScan:
@@ -136,7 +149,9 @@ def _version_folders(store_dir: Path) -> Iterable[Path]:
     for variant in store_dir.iterdir():
         # A volume's own folders, such as lost+found, are nobody's variants.
         if variant.is_dir() and not variant.name.startswith(".") and os.access(variant, os.R_OK | os.X_OK):
-            yield from (v for v in variant.iterdir() if v.is_dir() and not v.name.startswith("."))
+            # It may be removed at this moment.
+            with suppress(FileNotFoundError):
+                yield from (v for v in variant.iterdir() if v.is_dir() and not v.name.startswith("."))
 
 
 def _check(folder: Path) -> StoredVariant | RefusedVariant:

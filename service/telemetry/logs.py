@@ -78,7 +78,8 @@ class Logs:
             case VariantChanged():
                 self._changed(event)
             case StoreUnread():
-                self._log.error("store not read", reason=event.reason, exc_info=event.cause)
+                if event.news:
+                    self._log.error("store not read", reason=event.reason, exc_info=event.cause)
             case LifecycleChanged():
                 self._log.info(event.state, detail=event.detail)
 

@@ -21,7 +21,7 @@ from prometheus_client.exposition import choose_encoder
 
 from service.core.catalogue import rank
 from service.core.errors import ErrorKind
-from service.core.events import Event, RequestAnswered, RequestFailed, VariantChanged, VariantLoaded
+from service.core.events import Event, RequestAnswered, RequestFailed, StoreUnread, VariantChanged, VariantLoaded
 from service.core.messages import VariantRow
 from service.core.trace import Journey
 from service.core.values import Variant
@@ -51,7 +51,8 @@ class Metrics:
         self._registry.register(self._live)
         self._counters = {spec: self._counter(spec) for spec in table.COUNTED if spec.kind is Kind.COUNTER}
         self._histograms = {spec: self._histogram(spec) for spec in table.COUNTED if spec.kind is Kind.HISTOGRAM}
-        self._macs: dict[str, int] = {}
+        self._macs: dict[tuple[str, int], int] = {}
+        """By variant and version: one that was replaced may still answer."""
 
     def watch(self, health: Callable[[], Health], variants: Callable[[], Sequence[VariantRow]]) -> None:
         """From now on gauges show this dataplane."""
@@ -79,8 +80,10 @@ class Metrics:
                 self._failed(event)
             case VariantChanged():
                 self._count(table.CHANGES, event.change.kind)
+            case StoreUnread():
+                self._count(table.UNREAD)
             case VariantLoaded():
-                self._macs[event.name] = event.macs
+                self._macs[event.name, event.version] = event.macs
                 self._fixed.load_s[event.name] = event.load_s
 
     def _answered(self, event: RequestAnswered) -> None:
@@ -91,7 +94,7 @@ class Metrics:
         self._count(table.ANSWERS, budget, variant.name)
         self._count(table.DECISIONS, variant.name, answer.decision.reason)
         self._count(table.TOP1, protocol, variant.name, by=variant.rank_top1 or 0.0)
-        self._count(table.MACS, protocol, variant.name, by=self._macs[variant.name])
+        self._count(table.MACS, protocol, variant.name, by=self._macs[variant.name, variant.version])
         self._count(table.IMAGE_BYTES, protocol, by=event.image_bytes)
         if (lost := _lost_top1(event.alone, variant)) > 0:
             self._count(table.DOWNGRADED, protocol, variant.name)

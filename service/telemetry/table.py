@@ -147,6 +147,7 @@ LOADING = _gauge("variants_loading", "Variants that are being loaded while the s
 CHANGES = _counter(
     "variant_changes", "Variants that were loaded, replaced, unloaded or refused while the service ran.", "change"
 )
+UNREAD = _counter("store_unread", "Looks at the store, or at one variant in it, that came to nothing.")
 VARIANT = _gauge(
     "variant_expected_top1", "Top-1 each served variant is ranked by.", "variant", "version", "source", "trained"
 )
@@ -173,7 +174,7 @@ COVERAGE = _gauge(
 
 COUNTED = (
     REQUESTS, BUDGETS, ANSWERS, DECISIONS, TOP1, DOWNGRADED, LOST, UNTRAINED, TERMINATED, MACS, IMAGE_BYTES, TOTAL,
-    RECEIVE, QUEUE, DECODE, INFERENCE, HOLD, RESPOND, BUDGET, RATIO, CHANGES,
+    RECEIVE, QUEUE, DECODE, INFERENCE, HOLD, RESPOND, BUDGET, RATIO, CHANGES, UNREAD,
 )  # fmt: skip
 """Moved by events."""
 LIVE = (

@@ -18,8 +18,11 @@ from model_store import manifest as manifests
 from service.client import Client
 from service.commands import client
 from service.commands.console import CommandError
-from service.core.events import VariantChanged, VariantRefused
-from service.core.messages import ChangeKind
+from service.core.errors import EffserveError
+from service.core.events import StoreUnread, VariantChanged, VariantLoaded, VariantRefused
+from service.core.messages import ChangeKind, RefusedVariant
+from service.pipeline.opening import Known, Opened, Opener
+from service.pipeline.store import StoredVariant
 from service.wire import grpc_inference_pb2 as pb
 from tests.contract.grpc_kit import PATIENCE_S
 from tests.contract.oip_kit import Kit, as_parameter, document, lengths, message, raw_scores, scores, serving
@@ -144,7 +147,10 @@ async def test_the_newest_version_takes_the_place_of_the_one_before(store: Path)
 async def test_other_figures_of_the_same_network_keep_its_session(store: Path) -> None:
     """What an evaluation writes into a manifest counts at the next reload."""
     async with changeable(store) as kit:
-        session = {variant.name: runner.session for variant, runner in kit.runners.items()}["b0"]
+        session, loaded = (
+            {variant.name: one.session for variant, one in kit.runners.items()}["b0"],
+            len(kit.seen.events),
+        )
         folder = store / "b0" / "1"
         known = manifests.read(folder)
         better = known.accuracy.model_copy(update={"top1": 0.9})
@@ -152,6 +158,7 @@ async def test_other_figures_of_the_same_network_keep_its_session(store: Path) -
         assert [change.kind for change in await kit.repository.reload()] == [ChangeKind.REPLACED, ChangeKind.KEPT]
         assert (await kit.http.get("/variants/b0")).json()["rank_top1"] == 0.9
         assert {variant.name: runner.session for variant, runner in kit.runners.items()}["b0"] is session
+        assert not any(isinstance(event, VariantLoaded) for event in kit.seen.events[loaded:])
 
 
 def damage(folder: Path) -> None:
@@ -300,6 +307,117 @@ def reloaded(url: str) -> list[dict[str, str]]:
         return [{"change": one.change, "name": one.name, "version": one.version} for one in asking.reload().changes]
 
 
+async def test_a_newer_version_is_served_though_the_files_of_the_present_one_are_damaged(store: Path) -> None:
+    """Only what is older never takes its place by itself."""
+    async with changeable(store) as kit:
+        write_variant(store, "b0", version=2)
+        await kit.repository.load("b0")
+        damage(store / "b0" / "2")
+        await kit.repository.reload()
+        assert (await index(kit))["b0", "2"][0] == "READY"
+        write_variant(store, "b0", version=3)
+        await kit.repository.reload()
+        assert (await index(kit))["b0", "3"] == ("READY", "")
+
+
+async def test_a_link_that_leads_nowhere_stops_nothing(store: Path) -> None:
+    """Neither looking nor serving what it lies beside."""
+    async with changeable(store) as kit:
+        (write_variant(store, "b2") / "notes").symlink_to(store / "nowhere")
+        for _ in range(2):
+            found = (await kit.http.post("/reload")).raise_for_status().json()["changes"]
+        assert [(one["change"], one["name"]) for one in found] == [("kept", "b0"), ("kept", "b1"), ("kept", "b2")]
+
+
+async def test_a_refusal_goes_when_its_cause_has_gone(store: Path) -> None:
+    """A broken version that was taken away, and files that were mended, are nothing to be alarmed by."""
+    async with changeable(store) as kit:
+        broken, graph = write_variant(store, "b0", version=2), store / "b1" / "1" / manifests.GRAPH_FILE
+        damage(broken)
+        intact = graph.read_bytes()
+        damage(graph.parent)
+        await kit.repository.reload()
+        assert {(one.name, one.version) for one in kit.dataplane.refused()} == {("b0", "2"), ("b1", "1")}
+        shutil.rmtree(broken)
+        graph.write_bytes(intact)
+        await kit.repository.reload()
+        assert kit.dataplane.refused() == ()
+        assert ("b0", "2") not in await index(kit)
+
+
+async def test_loading_what_is_served_clears_its_refusal(store: Path) -> None:
+    """Its files were damaged and are mended."""
+    async with changeable(store) as kit:
+        graph = store / "b1" / "1" / manifests.GRAPH_FILE
+        intact = graph.read_bytes()
+        damage(graph.parent)
+        assert await over_http(kit, "load", "b1") == (400, "load-failed")
+        graph.write_bytes(intact)
+        assert await over_http(kit, "load", "b1") == (200, "")
+        assert (await index(kit))["b1", "1"] == ("READY", "")
+
+
+async def test_who_can_be_chosen_makes_room_for_who_cannot(tmp_path: Path) -> None:
+    """Alone, a b0 of unknown accuracy would leave nothing to choose; beside a new b1 it may be served."""
+    store = tiny_store(tmp_path / "store", ["b0"])
+    async with changeable(store) as kit:
+        write_variant(store, "b0", version=2, trained=False)
+        assert [change.kind for change in await kit.repository.reload()] == [ChangeKind.REFUSED]
+        write_variant(store, "b1")
+        found = await kit.repository.reload()
+        assert [(one.kind, one.name) for one in found] == [(ChangeKind.LOADED, "b1"), (ChangeKind.REPLACED, "b0")]
+        assert kit.dataplane.refused() == ()
+
+
+class Sabotaged:
+    """An opener that fails in a way that nobody foresaw, for one variant."""
+
+    def __init__(self, opener: Opener, name: str) -> None:
+        self._opener, self._name = opener, name
+
+    def open(self, entry: StoredVariant, known: Known, go_on: Callable[[], None]) -> Opened:
+        """As the other one, but for that."""
+        if entry.manifest.name == self._name:
+            raise RuntimeError("boom")
+        return self._opener.open(entry, known, go_on)
+
+
+async def test_what_nobody_foresaw_concerns_one_variant(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are loaded all the same, and it is not tried at each look."""
+    async with changeable(store, changes="poll") as kit:
+        monkeypatch.setattr(kit.repository, "_opener", Sabotaged(kit.repository._opener, "b2"))
+        for name in ("b2", "b3"):
+            write_variant(store, name)
+        following = asyncio.create_task(kit.repository.follow(0.01))
+        async with asyncio.timeout(PATIENCE_S):
+            while "b3" not in await names(kit):  # noqa: ASYNC110 - it comes by itself
+                await asyncio.sleep(0.01)
+        following.cancel()
+        assert (await index(kit))["b2", "1"] == ("UNAVAILABLE", "it cannot be loaded: RuntimeError('boom')")
+        assert [str(event.cause) for event in unread(kit)] == ["boom"]
+
+
+async def test_each_new_reason_why_the_store_is_not_read_is_news(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the same one again is none."""
+    async with changeable(store, changes="poll") as kit:
+        failures = iter([OSError("no disk"), OSError("no disk"), RuntimeError("boom")])
+
+        def failing() -> None:
+            raise next(failures, asyncio.CancelledError())
+
+        monkeypatch.setattr(kit.repository._store, "scan", failing)
+        following = asyncio.create_task(kit.repository.follow(0.0))
+        await asyncio.wait([following], timeout=PATIENCE_S)
+        assert [(event.reason, event.news) for event in unread(kit)] == [
+            ("OSError('no disk')", True), ("OSError('no disk')", False), ("RuntimeError('boom')", True),
+        ]  # fmt: skip
+
+
+def unread(kit: Kit) -> list[StoreUnread]:
+    """Looks that came to nothing."""
+    return [event for event in kit.seen.events if isinstance(event, StoreUnread)]
+
+
 async def test_the_command_says_what_became_of_each(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One line each, or JSON; a server that does not allow it is quoted."""
     async with changeable(store) as kit:
@@ -337,6 +455,23 @@ async def test_a_store_that_is_polled_is_followed(store: Path) -> None:
         assert await names(kit) == ["b0", "b2", "efficientnet"]
 
 
+async def test_a_reload_that_began_before_the_drain_ends_with_it(store: Path) -> None:
+    """What is being opened is given up between two steps, and what is gone from the store stays."""
+    async with changeable(store) as kit:
+        write_variant(store, "b2")
+        shutil.rmtree(store / "b1")
+        change = asyncio.create_task(kit.repository.reload())
+        async with asyncio.timeout(PATIENCE_S):
+            while not kit.dataplane.loading:  # noqa: ASYNC110 - it comes by itself
+                await asyncio.sleep(0)
+        kit.dataplane.draining = True
+        with pytest.raises(EffserveError, match="shutting down"):
+            await change
+        assert sorted(kit.dataplane.served()) == ["b0", "b1"]
+        assert kit.dataplane.refused() == ()
+        await kit.repository.close()
+
+
 async def test_a_service_that_shuts_down_changes_nothing(store: Path) -> None:
     """What it serves stays until its end."""
     async with changeable(store) as kit:
@@ -354,7 +489,9 @@ async def test_changes_come_one_after_the_other(store: Path) -> None:
         async with asyncio.timeout(PATIENCE_S):
             while not kit.dataplane.loading:  # noqa: ASYNC110 - it comes by itself
                 await asyncio.sleep(0)
+        kit.dataplane.refuse([RefusedVariant("b2", "1", "it was damaged")])
         assert (await index(kit))["b2", "1"] == ("LOADING", "")
+        assert [(one.name, one.version) for one in kit.dataplane.known()].count(("b2", "1")) == 1
         assert len(kit.dataplane.health().loading) == 1
         done = await asyncio.gather(*asked)
         assert [change.kind for change in done] == [ChangeKind.LOADED, ChangeKind.LOADED, ChangeKind.KEPT]

@@ -7,7 +7,7 @@ import pytest
 from service.core.actions import Deliver, Reject, Start, Terminate
 from service.core.errors import ErrorKind
 from service.core.latency import Calibration, DecodeCost, LatencyModel, Observation, VariantCost
-from service.core.values import PolicyName
+from service.core.values import Mode, PolicyName
 from tests.builders import FAMILY, TIMES_S, job, policy, scheduler, variant
 
 SMALL = FAMILY[:2]
@@ -49,6 +49,29 @@ def test_who_named_what_is_gone_is_answered_by_it() -> None:
     (start,) = subject.finish(0.016, 0, ran("b0"))
     assert isinstance(start, Start)
     assert start.decision.variant == B4
+
+
+def test_a_strict_request_is_not_judged_by_the_cost_of_another_version() -> None:
+    """144 ms for the one it named, of 400 it has; the one in its place takes a second."""
+    subject = scheduler()
+    subject.submit(0.0, job(1, 1.0, variant="b0"))
+    subject.submit(0.0, replace(job(2, 0.4, variant="b4", mode=Mode.STRICT), named=B4))
+    subject.latency.learn("b4", VariantCost(1.0))
+    assert subject.adopt(0.0, policy((SMALL[0], replace(B4, version=2)))) == []
+    (start,) = subject.finish(0.016, 0, ran("b0"))
+    assert isinstance(start, Start)
+    assert start.job.id == 2
+
+
+def test_it_is_refused_once_its_deadline_has_passed() -> None:
+    """Whatever it would cost."""
+    subject = scheduler()
+    subject.submit(0.0, job(1, 1.0, variant="b0"))
+    subject.submit(0.0, replace(job(2, 0.4, variant="b4", mode=Mode.STRICT), named=B4))
+    subject.adopt(0.0, policy((SMALL[0], replace(B4, version=2))))
+    (rejected,) = subject.finish(0.5, 0, ran("b0", 0.5))
+    assert isinstance(rejected, Reject)
+    assert (rejected.job.id, rejected.error.kind) == (2, ErrorKind.INFEASIBLE_BUDGET)
 
 
 def test_who_waits_for_an_accuracy_that_is_gone_is_refused() -> None:
