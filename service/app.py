@@ -45,7 +45,7 @@ from service.pipeline.response import Logits, confidence
 from service.pipeline.session import ExecutionProvider, SessionOptions
 from service.pipeline.store import StoreReader, StoreScan
 from service.repository import Repository, StoreChanges
-from service.settings import LogFormat, Settings
+from service.settings import LogFormat, Settings, variable
 from service.startup import Announce, Loaded, StartupError, check, check_port, load, measure, steps, writable
 from service.telemetry import logs
 from service.telemetry.metrics import Metrics
@@ -74,8 +74,8 @@ def run(settings: Settings, progress: Progress = _silent) -> None:
     tracing = _tracing(settings)
     if settings.http.port == settings.grpc.port != 0:
         raise StartupError(f"http.port and grpc.port are both {settings.http.port}; each protocol needs its own")
-    check_port(settings.http.host, settings.http.port)
-    check_port(settings.grpc.host, settings.grpc.port)
+    check_port(settings.http.host, settings.http.port, variable("http.port"))
+    check_port(settings.grpc.host, settings.grpc.port, variable("grpc.port"))
     metrics = Metrics(cores=usable_cores(), price_per_core_hour=settings.telemetry.price_per_core_hour)
     observers: list[Observer] = [metrics, logs.Logs(requests=settings.log.requests)]
     if tracing is not None:

@@ -89,21 +89,23 @@ def load(found: StoreScan, options: SessionOptions, lanes: int, observer: Observ
     return Loaded(entries, {entry.variant(): runner for entry, runner in resident.values()}, refused)
 
 
-def check_port(host: str, port: int) -> None:
-    """Raise `StartupError` when the port is taken: known now, not after the sessions are loaded."""
+def check_port(host: str, port: int, variable: str) -> None:
+    """Raise `StartupError` when the port is taken: known now, not after the sessions are loaded. `variable` is where
+    another one can be given."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
-        raise StartupError(f"cannot listen on {host} port {port}: {error.strerror}") from error
+        detail = f"cannot listen on {host} port {port}: {error.strerror}; {variable} can name another port"
+        raise StartupError(detail) from error
 
 
 def steps(store_dir: Path) -> int:
-    """About how many times `load` and `measure` announce something."""
+    """How many times something is announced at a first start with one layout of lanes to try; later ones end before."""
     variants = sum(1 for folder in store_dir.iterdir() if folder.is_dir()) if store_dir.is_dir() else 0
-    return (1 + PASSES) * variants + 2
+    return (1 + PASSES) * variants + 3
 
 
 def measure(

@@ -24,10 +24,11 @@ def classify(files: list[Path], *, url: str, asked: ClassifyOptions, as_json: bo
         for path in files:
             image = _content(path)
             answers = []
-            for answer in client.classify_anytime(image, **asked) if anytime else [client.classify(image, **asked)]:
-                answers.append(asdict(answer))
-                if not as_json:
-                    _show_answer(path, answer)
+            with _about(path):
+                for answer in client.classify_anytime(image, **asked) if anytime else [client.classify(image, **asked)]:
+                    answers.append(asdict(answer))
+                    if not as_json:
+                        _show_answer(path, answer)
             found.append(answers if anytime else answers[0])
     if as_json:
         print_json(found if len(files) > 1 else found[0])
@@ -98,6 +99,17 @@ def _asking(url: str) -> Iterator[Client]:
     except ClientError as error:
         hint = next((said for kind, said in hints.items() if kind == error.kind), None)
         fail(str(error) if hint is None else error.detail + hint)
+
+
+@contextmanager
+def _about(path: Path) -> Iterator[None]:
+    """What a server says against an image is told with the image's name."""
+    try:
+        yield
+    except ClientError as error:
+        if error.kind in set(LocalKind):
+            raise
+        fail(f"{path}: {error}")
 
 
 def _content(path: Path) -> bytes:

@@ -43,10 +43,11 @@ def print_table(title: str, columns: list[tuple[str, str]], rows: list[list[str]
 
 
 @contextmanager
-def progress(total: int, what: str) -> Iterator["Steps"]:
-    """A progress bar over `total` steps, or one plain line a step where there is no terminal."""
+def progress(total: int, what: str, *, told: bool = True) -> Iterator["Steps"]:
+    """A progress bar over `total` steps, or one plain line a step where there is no terminal, with the total if that is
+    `told`."""
     if not err.is_terminal:
-        yield PlainSteps(total, what)
+        yield PlainSteps(total if told else None, what)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=err, transient=False) as bar:
@@ -55,8 +56,9 @@ def progress(total: int, what: str) -> Iterator["Steps"]:
 
 @contextmanager
 def starting(total: int) -> Iterator[Callable[[str], None]]:
-    """The progress bar of a starting server."""
-    with progress(total, "start") as steps:
+    """The progress bar of a starting server. Plain lines are counted and no total is told: what earlier starts have
+    measured is left out, and whether they have is found out on the way."""
+    with progress(total, "start", told=False) as steps:
         yield steps.begin
         steps.end()
 
@@ -72,15 +74,15 @@ class Steps:
 
 
 class PlainSteps(Steps):
-    """For logs: `what [2/8] b1`."""
+    """For logs: `what [2/8] b1`, or `what [2] b1`."""
 
-    def __init__(self, total: int, what: str) -> None:
-        self._total, self._what, self._number = total, what, 0
+    def __init__(self, total: int | None, what: str) -> None:
+        self._of, self._what, self._number = "" if total is None else f"/{total}", what, 0
 
     def begin(self, name: str) -> None:
         """See `Steps.begin`."""
         self._number += 1
-        err.print(f"{self._what} [{self._number}/{self._total}] {name}", highlight=False, markup=False)
+        err.print(f"{self._what} [{self._number}{self._of}] {name}", highlight=False, markup=False)
 
 
 class BarSteps(Steps):

@@ -201,9 +201,9 @@ class Calibrator:
     def _measure(self, subjects: Sequence[Subject], pool: ThreadPoolExecutor) -> dict[str, _Measured]:
         busy: dict[str, list[float]] = {subject.name: [] for subject in subjects}
         alone: dict[str, list[float]] = {subject.name: [] for subject in subjects}
-        for _ in range(PASSES):
+        for turn in range(PASSES):
             for subject in subjects:
-                self._progress(f"measuring {subject.name}")
+                self._progress(f"measuring {subject.name}, turn {turn + 1} of {PASSES}")
                 runs = self._turn(subject, pool)
                 busy[subject.name] += runs
                 alone[subject.name] += self._alone(subject, pool, runs=len(runs) // self._lanes)

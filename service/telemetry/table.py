@@ -164,7 +164,11 @@ LOAD = _gauge("variant_load_seconds", "How long its session took to open.", "var
 GRAPH_BYTES = _gauge("variant_graph_bytes", "Size of its graph with the weights.", "variant")
 PARAMS = _gauge("variant_params", "Its parameters.", "variant")
 RUN_MACS = _gauge("variant_macs", "Multiply-adds of one run.", "variant")
-EXPECTED = _gauge("variant_expected_seconds", "Expected decode + inference time for a 0.2 megapixel JPEG.", "variant")
+EXPECTED = _gauge(
+    "variant_expected_seconds",
+    "Expected decode + inference time for a 0.2 megapixel JPEG, all lanes at work.",
+    "variant",
+)
 TAIL = _gauge("variant_tail_seconds", "Its upper quantile: what has to fit a budget.", "variant")
 COVERAGE = _gauge(
     "variant_tail_coverage_ratio",

@@ -299,7 +299,7 @@ def test_serve_names_a_port_that_is_taken(tmp_path: Path, protocol: str) -> None
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ended = serve("--store", tmp_path / "nothing", *ANY_PORTS, f"--{protocol}-port", str(port))
-    assert f"cannot listen on 127.0.0.1 port {port}: Address already in use" in ended.one_line
+    assert f"cannot listen on 127.0.0.1 port {port}: Address already in use; EFFSERVE_" in ended.one_line
 
 
 def test_serve_names_a_variable_it_does_not_know(tmp_path: Path) -> None:
@@ -415,7 +415,7 @@ def test_a_file_that_is_no_image_is_named_by_the_server(effserve: Shell, url: st
     """Text and nothing."""
     (tmp_path / "text.txt").write_text("no image")
     (tmp_path / "empty.jpg").touch()
-    assert "undecodable-image: " in effserve("classify", tmp_path / "text.txt", "--url", url).one_line
+    assert "text.txt: undecodable-image: " in effserve("classify", tmp_path / "text.txt", "--url", url).one_line
     assert "empty-image: " in effserve("classify", tmp_path / "empty.jpg", "--url", url).one_line
 
 

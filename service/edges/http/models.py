@@ -216,7 +216,9 @@ class VariantModel(_Model):
     rank_top1: float | None = Field(description="What the router ranks it by.")
     rank_source: AccuracySource
     accuracy: AccuracyModel
-    expected_ms: float = Field(description="Mean decode + inference for a JPEG of 0.2 megapixels, now.")
+    expected_ms: float = Field(
+        description="Mean decode + inference of a JPEG of 0.2 megapixels at the present pace, all lanes at work."
+    )
     tail_ms: float
     params: int
     macs: int

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -263,3 +264,12 @@ def test_a_run_that_fails_is_not_taken_for_one_that_was_ended(large: Session) ->
     with pytest.raises(EffserveError) as caught:
         large.run(np.zeros((1, 16, 16, 3), np.uint8), stop)
     assert caught.value.kind is ErrorKind.INTERNAL
+
+
+@pytest.mark.parametrize("module", ["service.pipeline.session", "model_store.builder.trial"])
+def test_the_runtime_reports_to_nobody(graph: Path, tmp_path: Path, module: str) -> None:
+    """It would begin with an identifier and a queue of reports in the cache folder, but for a build that is tested."""
+    opening = f"import {module}, onnxruntime; onnxruntime.InferenceSession({str(graph)!r})"
+    kept = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    subprocess.run([sys.executable, "-c", opening], env={**kept, "XDG_CACHE_HOME": str(tmp_path / "cache")}, check=True)
+    assert not (tmp_path / "cache").exists()
