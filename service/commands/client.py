@@ -11,6 +11,18 @@ from service.client import Answer, Client, ClientError, LocalKind
 from service.client.asking import ClassifyOptions, PlanOptions
 from service.client.values import Candidate, Variant
 from service.commands.console import fail, out, print_json, print_table
+from service.core.errors import ErrorKind
+
+OF_IMAGES = frozenset(
+    {
+        ErrorKind.EMPTY_IMAGE,
+        ErrorKind.UNDECODABLE_IMAGE,
+        ErrorKind.IMAGE_TOO_LARGE,
+        ErrorKind.TOO_MANY_PIXELS,
+        ErrorKind.UNSUPPORTED_MEDIA_TYPE,
+    }
+)
+"""Failures that are one file's; the others are of what was asked about all of them, or of the server."""
 
 
 def classify(files: list[Path], *, url: str, asked: ClassifyOptions, as_json: bool, anytime: bool = False) -> None:
@@ -107,7 +119,7 @@ def _about(path: Path) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        if error.kind in set(LocalKind):
+        if error.kind not in OF_IMAGES:
             raise
         fail(f"{path}: {error}")
 
