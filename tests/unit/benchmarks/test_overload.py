@@ -1,17 +1,21 @@
 """What the overload figure counts."""
 
+import json
+
 import pytest
 
-from benchmarks.clients import Reply
+from benchmarks.clients import Reply, http_reply
 from benchmarks.overload import Plan, Turn, ratios, table, turn_of
 from benchmarks.realtime.loader import LOST, Sent
 
+ANSWER = {"decision": {"variant": "b0", "terminated": 0}, "budget": {"met": True}}
 PLAN = Plan(loads=(1.5,), budgets="100:1", seconds=2.0, rounds=2, protocol="http")
 
 
 def reply() -> Reply:
     """Some answer; the server's own view of it does not count here."""
-    return Reply("b0", *[0.0] * 7, met=True, terminated=False, client_ms=0.0)
+    times = dict.fromkeys(("receive", "queue", "decode", "inference", "hold", "respond", "total"), 0.0)
+    return http_reply(json.dumps(ANSWER | {"timing_ms": times}).encode(), client_ms=0.0)
 
 
 def turn(policy: str, goodput_per_s: float, refused_ms: list[float]) -> Turn:
