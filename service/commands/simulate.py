@@ -80,7 +80,7 @@ def _names(asked: Asked, world: World) -> list[str]:
     names = [name for part in asked.policies for name in part.replace(",", " ").split()]
     if not names:
         raise SimulationError("name a policy, or `all`")
-    return list(baselines.names(world.catalogue)) if names == [ALL] else list(dict.fromkeys(names))
+    return list(baselines.names(world.catalogue)) if ALL in names else list(dict.fromkeys(names))
 
 
 def _policy(name: str, world: World, parameters: Mapping[str, float]) -> Policy:
