@@ -8,14 +8,16 @@ period short.
 
 import asyncio
 import gc
+import os
 import signal
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import uvloop
 
@@ -31,8 +33,11 @@ from service.dataplane import REFERENCE_IMAGE, Dataplane
 from service.edges.grpc.server import GrpcServer
 from service.edges.http.app import Limits, Scrape, create_http_app
 from service.edges.http.server import HttpServer
+from service.edges.oip.controls import Controls
+from service.edges.oip.log_settings import LogSettings
 from service.edges.oip.service import OpenInference
 from service.edges.oip.statistics import Statistics
+from service.edges.oip.trace_settings import TraceSettings
 from service.edges.questions import Defaults
 from service.edges.recent import Recent
 from service.pipeline import trials
@@ -77,7 +82,8 @@ def run(settings: Settings, progress: Progress = _silent) -> None:
     check_port(settings.http.host, settings.http.port, variable("http.port"))
     check_port(settings.grpc.host, settings.grpc.port, variable("grpc.port"))
     metrics = Metrics(cores=usable_cores(), price_per_core_hour=settings.telemetry.price_per_core_hour)
-    observers: list[Observer] = [metrics, logs.Logs(requests=settings.log.requests)]
+    lines = logs.Logs(requests=settings.log.requests)
+    observers: list[Observer] = [metrics, lines]
     if tracing is not None:
         metrics.count_spans(tracing.statistics)
         observers.append(tracing)
@@ -88,11 +94,27 @@ def run(settings: Settings, progress: Progress = _silent) -> None:
     # What start-up made lives for ever: keep the garbage collector from walking it again and again.
     gc.collect()
     gc.freeze()
+    controls = Controls(
+        LogSettings(lines, changes=settings.log.changes), TraceSettings(tracing, changes=settings.tracing.changes)
+    )
+    tracer = untraced if tracing is None else tracing.begin
     try:
-        uvloop.run(_serve(settings, prepared, observer, metrics, untraced if tracing is None else tracing.begin))
+        ended = uvloop.run(_serve(settings, prepared, observer, metrics, controls, tracer))
     finally:
         if tracing is not None:
             tracing.close(min(settings.drain.timeout_s, FLUSH_S))
+    if not ended:
+        _leave()
+
+
+def _leave() -> NoReturn:
+    """End the process with success, without waiting for a thread that is inside the runtime and cannot be stopped.
+
+    The interpreter would wait for it; and taking the interpreter from under it, as from a daemon thread, is not safe.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _tracing(settings: Settings) -> "Tracing | None":
@@ -198,7 +220,10 @@ def _policy_of(settings: Settings, variants: Sequence[Variant]) -> BudgetPolicy:
     )
 
 
-async def _serve(settings: Settings, prepared: Prepared, observer: Observer, metrics: Metrics, tracer: Tracer) -> None:
+async def _serve(
+    settings: Settings, prepared: Prepared, observer: Observer, metrics: Metrics, controls: Controls, tracer: Tracer
+) -> bool:
+    """False when a thread is left behind."""
     clock = time.monotonic
     stop = _signals()
     statistics, recent = Statistics(prepared.loaded.entries), Recent(clock)
@@ -206,7 +231,7 @@ async def _serve(settings: Settings, prepared: Prepared, observer: Observer, met
     dataplane, lanes = compose(settings, prepared, told, clock)
     changing = repository(settings, prepared, dataplane, told)
     metrics.watch(dataplane.health, dataplane.variants)
-    http, grpc = _edges(settings, dataplane, changing, statistics, recent, _scrape(metrics), clock, tracer)
+    http, grpc = _edges(settings, dataplane, changing, controls, statistics, recent, _scrape(metrics), clock, tracer)
     try:
         ports = http.bind(settings.http.host, settings.http.port), grpc.bind(settings.grpc.host, settings.grpc.port)
     except OSError as error:
@@ -218,10 +243,11 @@ async def _serve(settings: Settings, prepared: Prepared, observer: Observer, met
     observer.observe(LifecycleChanged("ready", _where(settings, *ports, dataplane)))
     async with _following(settings, changing):
         await stop.wait()
-    await _drain(settings, dataplane, http, grpc, stop, observer)
-    await changing.close()
+    await _drain(settings, dataplane, changing, http, grpc, stop, observer)
+    ended = await changing.close()
     await asyncio.to_thread(lanes.close)
     observer.observe(LifecycleChanged("stopped"))
+    return ended
 
 
 def compose(settings: Settings, prepared: Prepared, observer: Observer, clock: Clock) -> tuple[Dataplane, Lanes]:
@@ -279,6 +305,7 @@ def _edges(
     settings: Settings,
     dataplane: Dataplane,
     changing: Repository,
+    controls: Controls,
     statistics: Statistics,
     recent: Recent,
     scrape: Scrape,
@@ -296,6 +323,7 @@ def _edges(
         defaults=defaults,
         batch=settings.limits.batch,
         image_bytes=image_bytes,
+        controls=controls,
         repository=changing,
     )
     app = create_http_app(
@@ -341,12 +369,14 @@ async def _following(settings: Settings, changing: Repository) -> AsyncIterator[
 async def _drain(
     settings: Settings,
     dataplane: Dataplane,
+    changing: Repository,
     http: HttpServer,
     grpc: GrpcServer,
     stop: asyncio.Event,
     observer: Observer,
 ) -> None:
     dataplane.ready, dataplane.draining = False, True
+    changing.leave()
     # Before anything is awaited: a second signal ends the grace period, whenever it comes.
     stop.clear()
     await grpc.set_serving(False)

@@ -267,6 +267,12 @@ class Log(_Group):
     level: LogLevel = Field(LogLevel.INFO, description="Least severe lines: `debug`, `info`, `warning`, `error`.")
     format: LogFormat = Field(LogFormat.AUTO, description="`json`, `console`, or `auto`: console on a terminal.")
     requests: bool = Field(True, description="One line for each request.")
+    changes: bool = Field(
+        False,
+        description="Whether whoever reaches the service may change the level while it runs, by the Open Inference "
+        "Protocol's `logging` extension. Not by default: the service has no authentication, and who asks could also "
+        "hide what he does, or fill a disk.",
+    )
 
 
 class Telemetry(_Group):
@@ -297,6 +303,11 @@ class Tracing(_Group):
         allow_inf_nan=False,
         description="Share of traces that are recorded, of those that begin here. A caller who sends its own trace "
         "has decided already.",
+    )
+    changes: bool = Field(
+        False,
+        description="Whether whoever reaches the service may switch tracing off and on and change that share while it "
+        "runs, by the Open Inference Protocol's `trace` extension. Not by default, as for `log.changes`.",
     )
 
 
