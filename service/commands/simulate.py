@@ -149,7 +149,7 @@ def _existing(text: str, names: Mapping[str, object]) -> Path:
     """A file, or one line that says what else it could be."""
     path = Path(text)
     if not path.is_file():
-        raise SimulationError(f"{text} is neither a file nor one of {', '.join(names)}")
+        raise SimulationError(f"{text} is neither a file nor one of {', '.join(sorted(names))}")
     return path
 
 
