@@ -165,6 +165,7 @@ def layout(settings: Settings, found: StoreScan, announce: Announce = lambda _: 
         picture=REFERENCE_IMAGE,
         folder=_calibrations(settings),
         seconds=settings.calibration.seconds_per_variant,
+        exact=settings.images.exact,
         announce=announce,
     )
 
@@ -197,6 +198,7 @@ def prepare(settings: Settings, observer: Observer, announce: Announce = lambda 
         lanes=lanes,
         folder=_calibrations(settings),
         seconds_per_variant=settings.calibration.seconds_per_variant,
+        exact=settings.images.exact,
         announce=announce,
     )
     return Prepared(loaded, calibration, policy, choice)
@@ -275,7 +277,7 @@ def compose(settings: Settings, prepared: Prepared, observer: Observer, clock: C
         background_lanes=behind,
         confidences=cheapest.accuracy.confidences or (),
     )
-    execute = Executor(prepared.loaded.runners.__getitem__, clock)
+    execute = Executor(prepared.loaded.runners.__getitem__, clock, exact=settings.images.exact)
     loop = asyncio.get_running_loop()
     threads = [ThreadLane(n, execute, loop, partial(give_way, settings.lanes.nice)) for n in range(count)]
     threads += [ThreadLane(count + n, execute, loop, yield_to_all) for n in range(behind)]

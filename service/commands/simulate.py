@@ -132,7 +132,9 @@ def stored(asked: Asked, store: Path) -> tuple[Catalogue, Source]:
         chosen = settings.load(Path(config) if config else None, overrides)
         choice = app.layout(chosen, check(store, chosen.lanes.provider))
         options, lanes = SessionOptions(chosen.lanes.provider, choice.layout.threads), choice.layout.lanes
-        known = measured_before(store, options=options, lanes=lanes, folder=chosen.calibration.dir)
+        known = measured_before(
+            store, options=options, lanes=lanes, folder=chosen.calibration.dir, exact=chosen.images.exact
+        )
         if known is None or not chosen.calibration.reuse:
             with starting(steps(store)) as begin:
                 prepared = app.prepare(chosen, Fanout(), begin)

@@ -37,11 +37,12 @@ def choice(
     picture: ImageHeader,
     folder: Path | None,
     seconds: float,
+    exact: bool = False,
     announce: Callable[[str], None] = lambda _: None,
 ) -> Choice:
     """The layout for so many cores and the cheapest of the variants that a budget may choose.
 
-    `picture`, a JPEG, is what has to be decoded; `seconds` are what calibration spends on a variant.
+    `picture`, a JPEG, is what has to be decoded, `exact`ly or not; `seconds` are what calibration spends on a variant.
     """
     variants = {entry.variant(): entry for entry in entries}
     routed = [variants[variant] for variant in Catalogue(tuple(variants), route_untrained).routed()]
@@ -53,7 +54,7 @@ def choice(
 
     def timed() -> Iterator[Timed]:
         for layout in possible:
-            known = _known(cheapest, layout, folder, seconds, announce)
+            known = _known(cheapest, layout, folder, seconds, exact, announce)
             decode_s = known.decode[picture.format].expected_s(picture.megapixels)
             yield Timed(layout, known.inference_s[name] + decode_s)
 
@@ -65,22 +66,27 @@ def choice(
 
 
 def _known(
-    entry: StoredVariant, layout: Layout, folder: Path | None, seconds: float, announce: Callable[[str], None]
+    entry: StoredVariant,
+    layout: Layout,
+    folder: Path | None,
+    seconds: float,
+    exact: bool,
+    announce: Callable[[str], None],
 ) -> Calibration:
     """Of this variant alone; what it says of the time to stop means nothing. Raises `SessionError`."""
     name, options = entry.manifest.name, SessionOptions(threads=layout.threads)
     fingerprint = f"{runtime_fingerprint(options, layout.lanes)} | {name} alone"
-    file = None if folder is None else CalibrationFile(folder, fingerprint)
+    file = None if folder is None else CalibrationFile(folder, fingerprint, exact=exact)
     known = None if file is None else file.calibration({name: entry.manifest.graph_sha256}, layout.lanes)
     if known is not None:
         return known
     announce(f"measuring {name} on {layout}")
     clock = time.thread_time if options.on_caller else time.perf_counter
     calibrator = Calibrator(lanes=layout.lanes, file=file, seconds_per_variant=seconds * SHARE, clock=clock)
-    return _measured(entry, options, calibrator)
+    return _measured(entry, options, calibrator, exact=exact)
 
 
-def _measured(entry: StoredVariant, options: SessionOptions, calibrator: Calibrator) -> Calibration:
+def _measured(entry: StoredVariant, options: SessionOptions, calibrator: Calibrator, *, exact: bool) -> Calibration:
     manifest, prepared = entry.manifest, entry.manifest.preprocessing
     size_px, classes = prepared.input_size_px, manifest.labels.classes
     session = Session(entry.graph, input_size_px=size_px, classes=classes, options=options)
@@ -88,4 +94,4 @@ def _measured(entry: StoredVariant, options: SessionOptions, calibrator: Calibra
     bodies = [image.encode_sample("JPEG", *size) for size in SAMPLES_PX]
     samples = [DecodeSample(image.read_header(body, max_pixels=1_000_000), body) for body in bodies]
     subject = Subject(manifest.name, manifest.graph_sha256, size_px, session)
-    return calibrator.calibrate([subject], samples, lambda body: image.decode(body, prepared))
+    return calibrator.calibrate([subject], samples, lambda body: image.decode(body, prepared, exact=exact))
