@@ -67,7 +67,7 @@ def check(store_dir: Path, provider: ExecutionProvider) -> StoreScan:
 def load(found: StoreScan, options: SessionOptions, lanes: int, observer: Observer, announce: Announce) -> Loaded:
     """Open a warm session for each intact variant. Raises `StartupError`.
 
-    As many at a time as there are lanes, the largest first: what takes longest does not come last, when others are idle.
+    As many at a time as there are lanes, the largest first: what takes longest does not come last, beside idle lanes.
     """
     with ThreadPoolExecutor(lanes) as pool:
         ordered = sorted(found.entries, key=lambda e: e.manifest.macs, reverse=True)

@@ -1,14 +1,14 @@
 """Gating without leaving the blocked layout: a change to graphs that ONNX Runtime has optimised.
 
-ONNX Runtime runs convolutions in blocks of channels (NCHWc), and what lies between them, where it can. A squeeze-and-excite
-gate, one number a channel, times an image it cannot: its product has no broadcast in that layout (onnxruntime pull
-request 7279 says so, and asks for an operator). So the image is put into the plain layout, multiplied, and put back into
-blocks: 15 % of B0. But a depthwise convolution with a kernel of one pixel *is* that product, the gate in blocks is
-already laid out as its weights, and the runtime's kernel does not mind that they are computed. The logits stay the same
-bit for bit: each is one product either way.
+ONNX Runtime runs convolutions in blocks of channels (NCHWc), and what lies between them, where it can. It cannot where
+an image is multiplied by a squeeze-and-excite gate, one number a channel: a product has no broadcast in that layout
+(onnxruntime pull request 7279 says so, and what operator it would take). So the image is put into the plain layout,
+multiplied, and put back into blocks: 15 % of B0. But a depthwise convolution with a kernel of one pixel *is* that
+product, the gate in blocks is already laid out as its weights, and the runtime's kernel does not mind that they are
+computed. The logits stay the same bit for bit: either way a number is multiplied by a number.
 
-It holds for one image at a time, whose gate the weights are. Left out: anything else that was optimised; a graph in which
-the pattern is not found stays as it is.
+It holds for one image at a time, whose gate the weights are. Left out: anything else that was optimised; a graph in
+which the pattern is not found stays as it is.
 """
 
 from collections import defaultdict
@@ -72,7 +72,7 @@ def _gates(wiring: _Wiring) -> Iterator[_Gate]:
 
 
 def _gate(product: Node, wiring: _Wiring) -> _Gate | None:
-    """A gate is known by the convolution that ends in its sigmoid; the weights of that tell how many channels there are."""
+    """A gate is known by the convolution that ends in its sigmoid, whose weights tell how many channels there are."""
     image, gate = (wiring.maker(name, "ReorderOutput") for name in product.input)
     readers = wiring.readers[product.output[0]]
     if image is None or gate is None or len(readers) != 1 or not _is(readers[0], "ReorderInput"):
@@ -92,10 +92,10 @@ def _rewrite(graph: Graph, found: list[_Gate]) -> None:
     for node in graph.node:
         gate = instead.get(node.output[0])
         nodes += _blocked(gate) if gate is not None else [] if node.output[0] in gone else [node]
-    read = {name for node in nodes for name in node.input}
-    kept = [Node.FromString(n.SerializeToString()) for n in nodes if not _is(n, "ReorderOutput") or n.output[0] in read]
+    unread = {name for gate in found for name in gate.product.input}.difference(*(node.input for node in nodes))
+    copies = Graph(node=[node for node in nodes if node.output[0] not in unread])
     del graph.node[:]
-    graph.node.extend(kept)
+    graph.node.extend(copies.node)
     for channels in sorted({gate.channels for gate in found}):
         shape = Tensor(dims=[4], data_type=INT64, int64_data=[channels, 1, 1, 1], name=_shape(channels))
         graph.initializer.append(shape)

@@ -5,10 +5,11 @@ graph has the runtime write what it made of it, with the weights in a file besid
 do, and maps the weights instead of copying them: they are in memory once, however many processes serve them. The gates
 are put into the blocked layout on the way (`gates.py`), which makes runs quicker.
 
-A kept graph is good for one CPU, one version of the runtime and one graph; all three are in the name of its folder, which
-is written beside it and renamed in one step. It is kept only if it gives the same logits as the graph itself, bit for bit,
-and each time it is used its files are checked. A damaged one is made anew. Where none can be kept, on a full disk say, the
-graph is opened as it is: slower, and with the same answers. [ADR 16](../../docs/decisions/0016-optimised-graphs.md)
+A kept graph is good for one CPU, one version of the runtime and one graph; all three are in the name of its folder,
+which is written beside its place and renamed in one step. It is kept only if it gives the same logits as the graph
+itself, bit for bit, and each time it is used its files are checked. A damaged one is made anew. Where none can be kept,
+on a full disk say, the graph is opened as it is: slower, and with the same answers.
+[ADR 16](../../docs/decisions/0016-optimised-graphs.md)
 """
 
 import hashlib
@@ -156,9 +157,7 @@ def _make(entry: StoredVariant, opening: Opening, kept: _Kept) -> None:
     raise _NotKeptError("it gives other logits")
 
 
-def _alike(
-    draft: Path, form: bytes, opening: Opening, logits: npt.NDArray[np.float32], entry: StoredVariant
-) -> bool:
+def _alike(draft: Path, form: bytes, opening: Opening, logits: npt.NDArray[np.float32], entry: StoredVariant) -> bool:
     """Whether this form of the graph, which is in the draft then, gives these logits."""
     (draft / GRAPH).write_bytes(form)
     try:

@@ -1,12 +1,13 @@
 """One ONNX Runtime session per variant. The only module that knows ONNX Runtime.
 
 A session is opened with explicit thread counts: all variants share one budget of cores (lanes × threads ≤ cores), so
-none may size its own pool by the host. Graph optimisation is ALL, because EXTENDED, one level below, is half as fast for
-want of the NCHWc layout; of a graph that was optimised before nothing is left to do (`graphs.py`). Images are run one by
-one: on a CPU a batch takes as long as its images do, and only one at a time can a gate be part of a convolution
+none may size its own pool by the host. Graph optimisation is ALL, because EXTENDED, one level below, is half as fast
+for want of the NCHWc layout; of a graph that was optimised before nothing is left to do (`graphs.py`). Images are run
+one by one: on a CPU a batch takes as long as its images do, and only one at a time can a gate be part of a convolution
 (`gates.py`).
 """
 
+import functools
 import hashlib
 import platform
 from concurrent.futures import ThreadPoolExecutor
@@ -78,8 +79,8 @@ def machine_fingerprint() -> str:
 
 
 def runtime_fingerprint(options: SessionOptions, lanes: int) -> str:
-    """What a measured latency depends on besides the graph: machine, provider, threads, lanes, and whether it is run as it
-    was optimised before, which is quicker."""
+    """What a measured latency depends on besides the graph: machine, provider, threads, lanes, and whether it is run in
+    the form that is kept, which is quicker."""
     graphs = "" if options.graphs is None else " | kept graphs"
     return f"{machine_fingerprint()} | {options.provider} | {lanes} lanes x {options.threads} threads{graphs}"
 
@@ -101,7 +102,13 @@ class Session:
     """
 
     def __init__(
-        self, path: Path, *, input_size_px: int, classes: int, options: SessionOptions, optimised: Optimised | None = None
+        self,
+        path: Path,
+        *,
+        input_size_px: int,
+        classes: int,
+        options: SessionOptions,
+        optimised: Optimised | None = None,
     ) -> None:
         check_provider(options.provider)
         self._session = _open(path, options, optimised)
@@ -166,6 +173,10 @@ def _open(path: Path, options: SessionOptions, optimised: Optimised | None) -> o
     chosen.inter_op_num_threads = 1
     # Idle pool threads must not spin: with many sessions they would take the cores from the lanes.
     chosen.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    _share_memory()
+    chosen.add_session_config_entry("session.use_env_allocators", "1")
+    # Weights are not part of that: they are freed with their session.
+    chosen.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     chosen.log_severity_level = 3
     providers = [_RUNTIME_NAMES[options.provider]]
     if options.provider is not ExecutionProvider.CPU:
@@ -179,8 +190,18 @@ def _open(path: Path, options: SessionOptions, optimised: Optimised | None) -> o
         raise SessionError(f"ONNX Runtime refuses the graph: {' '.join(str(error).split())[:200]}") from error
 
 
+@functools.cache
+def _share_memory() -> None:
+    """One pool for what runs compute on the way, instead of one for each session: there are never more runs than lanes,
+    so it grows to what they take at a time, not to what every variant took at some time."""
+    info = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    onnxruntime.create_and_register_allocator(info, None)
+
+
 def _write(chosen: onnxruntime.SessionOptions, optimised: Optimised) -> None:
-    """Weights in a file of their own are mapped when it is read, so that processes share them, and so are those that the
+    """Weights in a file of their own are mapped when it is read, so that processes share them; so are those that the
     runtime packs for its matrix products."""
     chosen.optimized_model_filepath = str(optimised.into)
     chosen.add_session_config_entry("session.optimized_model_external_initializers_file_name", optimised.weights)

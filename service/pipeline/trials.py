@@ -37,8 +37,8 @@ def choice(
     route_untrained: bool,
     picture: ImageHeader,
     folder: Path | None,
-    graphs: Path | None,
     seconds: float,
+    graphs: Path | None = None,
     announce: Callable[[str], None] = lambda _: None,
 ) -> Choice:
     """The layout for so many cores and the cheapest of the variants that a budget may choose.
