@@ -64,6 +64,11 @@ class SessionOptions:
     graphs: Path | None = None
     """Where graphs are kept as they were optimised for this machine (`graphs.py`); None: nowhere."""
 
+    @property
+    def on_caller(self) -> bool:
+        """Whether a run is all on the thread that called it, whose processor time and priority are then the run's."""
+        return self.provider is ExecutionProvider.CPU and self.threads == 1
+
 
 def check_provider(provider: ExecutionProvider) -> None:
     """Raise `SessionError` naming what is installed when `provider` is not."""
