@@ -164,6 +164,7 @@ def layout(settings: Settings, found: StoreScan, announce: Announce = lambda _: 
         route_untrained=settings.routing.route_untrained,
         picture=REFERENCE_IMAGE,
         folder=_calibrations(settings),
+        graphs=settings.calibration.graphs_dir,
         seconds=settings.calibration.seconds_per_variant,
         exact=settings.images.exact,
         announce=announce,
@@ -184,7 +185,7 @@ def prepare(settings: Settings, observer: Observer, announce: Announce = lambda 
     found = check(settings.store.dir, settings.lanes.provider)
     choice = layout(settings, found, announce)
     lanes = choice.layout.lanes
-    options = _session_options(settings, choice)
+    options = session_options(settings, choice)
     loaded = load(found, options, lanes, observer, announce)
     policy = _policy_of(settings, [entry.variant() for entry in loaded.entries.values()])
     if not policy.catalogue.routed():
@@ -209,8 +210,10 @@ def _calibrations(settings: Settings) -> Path | None:
     return writable(settings.calibration.dir) if settings.calibration.reuse else None
 
 
-def _session_options(settings: Settings, choice: Choice) -> SessionOptions:
-    return SessionOptions(settings.lanes.provider, choice.layout.threads, settings.lanes.nice)
+def session_options(settings: Settings, choice: Choice) -> SessionOptions:
+    """How the sessions are opened that serve."""
+    lanes = settings.lanes
+    return SessionOptions(lanes.provider, choice.layout.threads, lanes.nice, settings.calibration.graphs_dir)
 
 
 def _policy_of(settings: Settings, variants: Sequence[Variant]) -> BudgetPolicy:
@@ -302,7 +305,7 @@ def compose(settings: Settings, prepared: Prepared, observer: Observer, clock: C
 
 def repository(settings: Settings, prepared: Prepared, dataplane: Dataplane, observer: Observer) -> Repository:
     """What changes what the dataplane serves. Call it inside the event loop that owns that."""
-    options, lanes = _session_options(settings, prepared.choice), prepared.choice.layout.lanes
+    options, lanes = session_options(settings, prepared.choice), prepared.choice.layout.lanes
     return Repository(
         dataplane=dataplane,
         runners=prepared.loaded.runners,

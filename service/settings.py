@@ -256,6 +256,17 @@ class Calibration(_Group):
     seconds_per_variant: float = Field(
         0.5, gt=0, le=60, description="Time to spend on each variant, in seconds; at least three runs are made."
     )
+    graphs: bool = Field(
+        True,
+        description="Whether graphs are kept in that folder as ONNX Runtime optimises them for this machine, which "
+        "takes as much room as the store: runs and starts are quicker, and processes share weights. What was not used "
+        "for 30 days is removed.",
+    )
+
+    @property
+    def graphs_dir(self) -> Path | None:
+        """Where they are; None where none are kept."""
+        return self.dir / "graphs" if self.graphs else None
 
 
 class Drain(_Group):

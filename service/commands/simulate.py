@@ -120,7 +120,6 @@ def stored(asked: Asked, store: Path) -> tuple[Catalogue, Source]:
     # What serves takes a second to import, which only this needs.
     from service import app, settings
     from service.dataplane import REFERENCE_IMAGE
-    from service.pipeline.session import SessionOptions
     from service.startup import StartupError, check, measured_before, steps
 
     overrides: settings.Overrides = {
@@ -131,7 +130,7 @@ def stored(asked: Asked, store: Path) -> tuple[Catalogue, Source]:
     try:
         chosen = settings.load(Path(config) if config else None, overrides)
         choice = app.layout(chosen, check(store, chosen.lanes.provider))
-        options, lanes = SessionOptions(chosen.lanes.provider, choice.layout.threads), choice.layout.lanes
+        options, lanes = app.session_options(chosen, choice), choice.layout.lanes
         known = measured_before(
             store, options=options, lanes=lanes, folder=chosen.calibration.dir, exact=chosen.images.exact
         )
