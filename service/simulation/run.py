@@ -144,7 +144,7 @@ def make_world(
         raise SimulationError("no variant has a known accuracy, so a budget can choose none; try --route-untrained")
     times = source.draw(trace.requests, serving)
     if missing := [variant.name for variant in catalogue.routed() if variant.name not in times.mean_s]:
-        raise SimulationError(f"no service times are known of {', '.join(missing)}")
+        raise SimulationError(f"no service times are known of {', '.join(sorted(missing))}")
     cheapest_s = min(times.mean_s[variant.name] for variant in catalogue.routed()) + source.decode_s
     arrivals_s = trace.arrivals_s(None if load is None else load * lanes / cheapest_s, arriving)
     budgets_s = trace.budgets_s if mix is None else None
