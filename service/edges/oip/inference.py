@@ -18,14 +18,17 @@ from service.dataplane import Dataplane
 from service.edges.oip import outputs, tensors
 from service.edges.oip.messages import InferRequest, InferResponse, Parameter, WantedOutput
 from service.edges.oip.models import Model, Models
+from service.edges.oip.refusals import invalid
 from service.edges.questions import Defaults, PlanParameters, budget_of, checked, question
 
 ASIDE_BYTES = 65_536
 """More than this is converted on another thread, so that the event loop goes on."""
 FINAL_ASKED, FINAL_TOLD = "triton_enable_empty_final_response", "triton_final_response"
-PRIORITY_WARNING = "priority has no effect: requests are served in the order of their deadlines"
-RESERVED = frozenset({"timeout", "priority", "binary_data_output", FINAL_ASKED})
+PRIORITY = "priority"
+PRIORITY_WARNING = f"{PRIORITY} has no effect: requests are served in the order of their deadlines"
+RESERVED = frozenset({"timeout", PRIORITY, "binary_data_output", FINAL_ASKED})
 """Parameters of the protocol and its clients; all others are those of a question."""
+NUMBERS = ("budget_ms", "min_accuracy")
 
 T = TypeVar("T")
 
@@ -106,7 +109,7 @@ class Inference:
         answers = await self._all(requests)
         answered = outputs.tensors(answers, prepared.outputs)
         parameters = decision_parameters(answers)
-        if prepared.parameters.get("priority"):
+        if prepared.parameters.get(PRIORITY):
             parameters["warnings"] = "; ".join(filter(None, (parameters.get("warnings"), PRIORITY_WARNING)))  # type: ignore[arg-type]
         if prepared.parameters.get(FINAL_ASKED):
             parameters[FINAL_TOLD] = True
@@ -173,6 +176,7 @@ def decision_parameters(answers: Sequence[Answer]) -> dict[str, Parameter]:
 
 def _given(model: Model, parameters: Mapping[str, Parameter], call: Call) -> dict[str, object]:
     """Parameters of the question by name; the budget from wherever it was given."""
+    _check(parameters)
     given: dict[str, object] = {name: value for name, value in parameters.items() if name not in RESERVED}
     if model.stored is not None and given.setdefault("variant", model.name) != model.name:
         detail = f"variant: the request is for model {model.name!r}, which is that variant and no other"
@@ -180,6 +184,16 @@ def _given(model: Model, parameters: Mapping[str, Parameter], call: Call) -> dic
     if "budget_ms" not in given:
         given["budget_ms"] = _budget_ms(parameters.get("timeout"), call)
     return given
+
+
+def _check(parameters: Mapping[str, Parameter]) -> None:
+    """What a query string cannot get wrong, but JSON and messages can. Raises `EffserveError(INVALID_PARAMETER)`."""
+    for name in NUMBERS:
+        if isinstance(parameters.get(name), bool):
+            raise invalid(name, "it is a number")
+    priority = parameters.get(PRIORITY, 0)
+    if isinstance(priority, bool) or not isinstance(priority, int) or priority < 0:
+        raise invalid(PRIORITY, "it is a number from 0 on")
 
 
 def _budget_ms(timeout_us: Parameter | None, call: Call) -> float | None:
@@ -193,10 +207,11 @@ def _budget_ms(timeout_us: Parameter | None, call: Call) -> float | None:
 
 def _us_to_ms(timeout_us: Parameter) -> float:
     if isinstance(timeout_us, bool) or not isinstance(timeout_us, int | float):
-        raise EffserveError(
-            ErrorKind.INVALID_PARAMETER, "timeout: it is a number of microseconds", {"parameter": "timeout"}
-        )
-    return timeout_us / 1e3
+        raise invalid("timeout", "it is a number of microseconds")
+    try:
+        return timeout_us / 1e3
+    except OverflowError:
+        raise invalid("timeout", "it is too large") from None
 
 
 def _numbered(number: int, count: int) -> str:
