@@ -9,11 +9,10 @@ period short.
 import asyncio
 import gc
 import os
-import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,6 +29,7 @@ from service.core.scheduler import Scheduler
 from service.core.trace import Tracer, untraced
 from service.core.values import Variant
 from service.dataplane import REFERENCE_IMAGE, Dataplane
+from service.draining import drain, in_hand, signals
 from service.edges.grpc.server import GrpcServer
 from service.edges.http.app import Limits, Scrape, create_http_app
 from service.edges.http.server import HttpServer
@@ -60,8 +60,9 @@ if TYPE_CHECKING:
 
 Clock = Callable[[], float]
 
-FLUSH_S = 5.0
-"""Longest wait for the collector of traces when the service ends: whoever restarts it shall not wait for a dead one."""
+FLUSH_S = 1.0
+"""Longest wait for the collector of traces when the service ends. One that is well takes what waits in less; whoever
+restarts the service shall not wait for a dead one."""
 
 
 Progress = Callable[[int], AbstractContextManager[Announce]]
@@ -99,10 +100,11 @@ def run(settings: Settings, progress: Progress = _silent) -> None:
     )
     tracer = untraced if tracing is None else tracing.begin
     try:
-        ended = uvloop.run(_serve(settings, prepared, observer, metrics, controls, tracer))
+        how, ended = uvloop.run(_serve(settings, prepared, observer, metrics, controls, tracer))
     finally:
         if tracing is not None:
             tracing.close(min(settings.drain.timeout_s, FLUSH_S))
+    observer.observe(LifecycleChanged("stopped", how))
     if not ended:
         _leave()
 
@@ -162,7 +164,9 @@ def layout(settings: Settings, found: StoreScan, announce: Announce = lambda _: 
         route_untrained=settings.routing.route_untrained,
         picture=REFERENCE_IMAGE,
         folder=_calibrations(settings),
+        graphs=settings.calibration.graphs_dir,
         seconds=settings.calibration.seconds_per_variant,
+        exact=settings.images.exact,
         announce=announce,
     )
 
@@ -181,7 +185,7 @@ def prepare(settings: Settings, observer: Observer, announce: Announce = lambda 
     found = check(settings.store.dir, settings.lanes.provider)
     choice = layout(settings, found, announce)
     lanes = choice.layout.lanes
-    options = _session_options(settings, choice)
+    options = session_options(settings, choice)
     loaded = load(found, options, lanes, observer, announce)
     policy = _policy_of(settings, [entry.variant() for entry in loaded.entries.values()])
     if not policy.catalogue.routed():
@@ -195,6 +199,7 @@ def prepare(settings: Settings, observer: Observer, announce: Announce = lambda 
         lanes=lanes,
         folder=_calibrations(settings),
         seconds_per_variant=settings.calibration.seconds_per_variant,
+        exact=settings.images.exact,
         announce=announce,
     )
     return Prepared(loaded, calibration, policy, choice)
@@ -205,8 +210,10 @@ def _calibrations(settings: Settings) -> Path | None:
     return writable(settings.calibration.dir) if settings.calibration.reuse else None
 
 
-def _session_options(settings: Settings, choice: Choice) -> SessionOptions:
-    return SessionOptions(settings.lanes.provider, choice.layout.threads, settings.lanes.nice)
+def session_options(settings: Settings, choice: Choice) -> SessionOptions:
+    """How the sessions are opened that serve."""
+    lanes = settings.lanes
+    return SessionOptions(lanes.provider, choice.layout.threads, lanes.nice, settings.calibration.graphs_dir)
 
 
 def _policy_of(settings: Settings, variants: Sequence[Variant]) -> BudgetPolicy:
@@ -222,10 +229,10 @@ def _policy_of(settings: Settings, variants: Sequence[Variant]) -> BudgetPolicy:
 
 async def _serve(
     settings: Settings, prepared: Prepared, observer: Observer, metrics: Metrics, controls: Controls, tracer: Tracer
-) -> bool:
-    """False when a thread is left behind."""
+) -> tuple[str, bool]:
+    """Until a signal comes; how the drain went, and False when a thread is left behind."""
     clock = time.monotonic
-    stop = _signals()
+    stop = signals()
     statistics, recent = Statistics(prepared.loaded.entries), Recent(clock)
     told = Fanout(observer, statistics, recent)
     dataplane, lanes = compose(settings, prepared, told, clock)
@@ -243,11 +250,20 @@ async def _serve(
     observer.observe(LifecycleChanged("ready", _where(settings, *ports, dataplane)))
     async with _following(settings, changing):
         await stop.wait()
-    await _drain(settings, dataplane, changing, http, grpc, stop, observer)
+    changing.leave()
+    how = await drain(
+        dataplane,
+        http,
+        grpc,
+        stop=stop,
+        observer=observer,
+        count=lambda: in_hand(dataplane.health().statistics),
+        grace_s=settings.drain.grace_s,
+        timeout_s=settings.drain.timeout_s,
+    )
     ended = await changing.close()
     await asyncio.to_thread(lanes.close)
-    observer.observe(LifecycleChanged("stopped"))
-    return ended
+    return how, ended
 
 
 def compose(settings: Settings, prepared: Prepared, observer: Observer, clock: Clock) -> tuple[Dataplane, Lanes]:
@@ -264,7 +280,7 @@ def compose(settings: Settings, prepared: Prepared, observer: Observer, clock: C
         background_lanes=behind,
         confidences=cheapest.accuracy.confidences or (),
     )
-    execute = Executor(prepared.loaded.runners.__getitem__, clock)
+    execute = Executor(prepared.loaded.runners.__getitem__, clock, exact=settings.images.exact)
     loop = asyncio.get_running_loop()
     threads = [ThreadLane(n, execute, loop, partial(give_way, settings.lanes.nice)) for n in range(count)]
     threads += [ThreadLane(count + n, execute, loop, yield_to_all) for n in range(behind)]
@@ -289,7 +305,7 @@ def compose(settings: Settings, prepared: Prepared, observer: Observer, clock: C
 
 def repository(settings: Settings, prepared: Prepared, dataplane: Dataplane, observer: Observer) -> Repository:
     """What changes what the dataplane serves. Call it inside the event loop that owns that."""
-    options, lanes = _session_options(settings, prepared.choice), prepared.choice.layout.lanes
+    options, lanes = session_options(settings, prepared.choice), prepared.choice.layout.lanes
     return Repository(
         dataplane=dataplane,
         runners=prepared.loaded.runners,
@@ -364,34 +380,6 @@ async def _following(settings: Settings, changing: Repository) -> AsyncIterator[
         yield
     finally:
         looking.cancel()
-
-
-async def _drain(
-    settings: Settings,
-    dataplane: Dataplane,
-    changing: Repository,
-    http: HttpServer,
-    grpc: GrpcServer,
-    stop: asyncio.Event,
-    observer: Observer,
-) -> None:
-    dataplane.ready, dataplane.draining = False, True
-    changing.leave()
-    # Before anything is awaited: a second signal ends the grace period, whenever it comes.
-    stop.clear()
-    await grpc.set_serving(False)
-    observer.observe(LifecycleChanged("draining", f"grace period of {settings.drain.grace_s:g} s"))
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), settings.drain.grace_s)
-    await asyncio.gather(http.stop(), grpc.stop(settings.drain.timeout_s))
-
-
-def _signals() -> asyncio.Event:
-    """Set by SIGTERM and SIGINT."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
 
 
 def _scrape(metrics: Metrics) -> Scrape:

@@ -168,7 +168,7 @@ class Repository:
     async def _unload(self, name: str) -> Change:
         served, started_s = self._dataplane.served(), time.perf_counter()
         if name not in served:
-            detail = f"no variant {name[:SHOWN_NAME]!r} is served; there are {', '.join(served)}"
+            detail = f"no variant {name[:SHOWN_NAME]!r} is served; there are {', '.join(sorted(served))}"
             raise EffserveError(ErrorKind.UNKNOWN_VARIANT, detail)
         change = Change(ChangeKind.UNLOADED, name, _version(served[name]))
         await self._adopt(self._edition({other: entry for other, entry in served.items() if other != name}))

@@ -107,7 +107,7 @@ class Logs:
                 if event.news:
                     self._log.error("store not read", reason=event.reason, exc_info=event.cause)
             case LifecycleChanged():
-                self._log.info(event.state, detail=event.detail)
+                self._log.info(event.state, **({"detail": event.detail} if event.detail else {}))
 
     def _changed(self, event: VariantChanged) -> None:
         """What was refused has a line of its own."""

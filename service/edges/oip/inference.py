@@ -18,8 +18,16 @@ from service.dataplane import Dataplane
 from service.edges.oip import outputs, tensors
 from service.edges.oip.messages import InferRequest, InferResponse, Parameter, WantedOutput
 from service.edges.oip.models import Model, Models
-from service.edges.oip.refusals import invalid
-from service.edges.questions import Defaults, PlanParameters, budget_of, checked, question
+from service.edges.questions import (
+    BUDGET_HEADER,
+    MAX_BUDGET_MS,
+    Defaults,
+    PlanParameters,
+    budget_of,
+    checked,
+    question,
+    refusal,
+)
 
 ASIDE_BYTES = 65_536
 """More than this is converted on another thread, so that the event loop goes on."""
@@ -29,6 +37,7 @@ PRIORITY_WARNING = f"{PRIORITY} has no effect: requests are served in the order 
 RESERVED = frozenset({"timeout", PRIORITY, "binary_data_output", FINAL_ASKED})
 """Parameters of the protocol and its clients; all others are those of a question."""
 NUMBERS = ("budget_ms", "min_accuracy")
+TIMEOUT = f"a number of microseconds above 0 and up to {MAX_BUDGET_MS * 1e3:,.0f}"
 
 T = TypeVar("T")
 
@@ -190,28 +199,25 @@ def _check(parameters: Mapping[str, Parameter]) -> None:
     """What a query string cannot get wrong, but JSON and messages can. Raises `EffserveError(INVALID_PARAMETER)`."""
     for name in NUMBERS:
         if isinstance(parameters.get(name), bool):
-            raise invalid(name, "it is a number")
+            raise refusal(name, parameters[name], "a number")
     priority = parameters.get(PRIORITY, 0)
     if isinstance(priority, bool) or not isinstance(priority, int) or priority < 0:
-        raise invalid(PRIORITY, "it is a number from 0 on")
+        raise refusal(PRIORITY, priority, "a whole number from 0 on")
 
 
 def _budget_ms(timeout_us: Parameter | None, call: Call) -> float | None:
     if call.header_budget is not None:
-        return budget_of(call.header_budget, "X-Latency-Budget-Ms")
+        return budget_of(call.header_budget, BUDGET_HEADER)
     # Triton's clients write 0 for none.
     if timeout_us is not None and timeout_us != 0:
-        return budget_of(_us_to_ms(timeout_us), "timeout")
+        return _us_to_ms(timeout_us)
     return call.deadline_budget_ms
 
 
 def _us_to_ms(timeout_us: Parameter) -> float:
-    if isinstance(timeout_us, bool) or not isinstance(timeout_us, int | float):
-        raise invalid("timeout", "it is a number of microseconds")
-    try:
-        return timeout_us / 1e3
-    except OverflowError:
-        raise invalid("timeout", "it is too large") from None
+    if isinstance(timeout_us, bool | str) or not 0 < timeout_us <= MAX_BUDGET_MS * 1e3:
+        raise refusal("timeout", timeout_us, TIMEOUT)
+    return timeout_us / 1e3
 
 
 def _numbered(number: int, count: int) -> str:

@@ -154,8 +154,9 @@ def test_without_request_lines_only_internal_errors_remain() -> None:
 
 def test_changes_of_the_service_are_told() -> None:
     """State and detail; what is refused is an error with its reason; what is loaded, for those who debug."""
-    lifecycle = record(LifecycleChanged("draining", "grace period of 2 s"))
-    assert (lifecycle["event"], lifecycle["detail"]) == ("draining", "grace period of 2 s")
+    lifecycle = record(LifecycleChanged("draining", "SIGTERM came"))
+    assert (lifecycle["event"], lifecycle["detail"]) == ("draining", "SIGTERM came")
+    assert "detail" not in record(LifecycleChanged("starting"))
     refused = record(VariantRefused("b9", "1", "damaged"))
     assert (refused["level"], refused["variant"], refused["reason"]) == ("error", "b9", "damaged")
     resident = record(loaded("b0"))
