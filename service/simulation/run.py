@@ -1,5 +1,6 @@
 """Plays a trace against a policy, with the server's scheduler and latency model, and keeps what a score needs."""
 
+import math
 import time
 from array import array
 from dataclasses import dataclass, replace
@@ -137,6 +138,8 @@ def make_world(
     """
     seeds = np.random.SeedSequence(seed).spawn(5)
     arriving, budgeting, serving, judging, around = map(np.random.default_rng, seeds)
+    if load is not None and not 0 < load < math.inf:
+        raise SimulationError(f"a load is a number above 0, not {load:g}")
     if not catalogue.routed():
         raise SimulationError("no variant has a known accuracy, so a budget can choose none; try --route-untrained")
     times = source.draw(trace.requests, serving)
