@@ -10,6 +10,8 @@ import { ms, percent, steps } from "./figures.js";
 
 export const MARGIN = { left: 46, right: 18, top: 26, bottom: 24 };
 const LABEL_PX = { width: 7.6, height: 15 };
+/** How wide the title of accuracies is, and how wide a budget's figure may be. */
+const [TITLE_PX, FIGURE_PX] = [118, 64];
 
 /** Accuracies → the vertical axis, on whole or half steps of percent. */
 function accuracies(rows) {
@@ -127,9 +129,20 @@ function axes(axis, vertical, frame, x, y) {
   ];
 }
 
-/** Away from the budget, which has its figure at the top of its line. */
-function titles(frame, budget) {
-  const onRight = budget < (frame.left + frame.right) / 2;
+/**
+ * Where the title of accuracies stands, and on which side of its line the budget's figure: apart from each other. On a
+ * phone there may be no room for both unless the figure stands on the other side of its line.
+ */
+function sides(frame, at) {
+  const [left, right] = [frame.left - 38 + TITLE_PX, frame.right - TITLE_PX];
+  const [fitsLeft, fitsRight] = [at - FIGURE_PX / 2 >= left, at + FIGURE_PX / 2 <= right];
+  const onRight = fitsLeft || fitsRight ? !fitsLeft : at < left;
+  const edge = at > frame.right - 24 ? "end" : "middle";
+  return { onRight, anchor: fitsLeft || fitsRight ? edge : onRight ? "end" : "start" };
+}
+
+function titles(frame, at) {
+  const { onRight } = sides(frame, at);
   return [
     { text: "right at first guess", x: onRight ? frame.right : frame.left - 38, y: 13, "text-anchor": onRight ? "end" : "start" },
     { text: "latency in ms", x: frame.right - 4, y: frame.bottom - 7, "text-anchor": "end" },
@@ -163,10 +176,7 @@ const segments = (steps) => steps.slice(1).map(([x, y], index) => {
 });
 
 /** The budget's figure, at the top of its line. */
-function figure(budget, at, frame) {
-  const anchor = at > frame.right - 60 ? "end" : at < frame.left + 60 ? "start" : "middle";
-  return { text: ms(budget), x: at, y: frame.top - 10, "text-anchor": anchor };
-}
+const figure = (budget, at, frame) => ({ text: ms(budget), x: at, y: frame.top - 10, "text-anchor": sides(frame, at).anchor });
 
 function limit(budget, at, frame) {
   const { text, ...where } = figure(budget, at, frame);
