@@ -7,15 +7,15 @@ import httpx
 import pytest
 
 from service.edges.http.rehearsal import rehearse
-from tests.contract.http_kit import gated
+from tests.contract.http_kit import real
 from tests.fixtures import jpeg, tiny_store
 from tests.integration.process import PATIENCE_S, serving
 
 
 @pytest.mark.parametrize(("image", "status"), [(jpeg(), 200), (b"no image", 422)])
-async def test_a_photo_goes_the_way_of_everybody(image: bytes, status: int) -> None:
+async def test_a_photo_goes_the_way_of_everybody(tmp_path: Path, image: bytes, status: int) -> None:
     """Through the application that servers run; what it is answered is told."""
-    async with gated() as kit:
+    async with real(tiny_store(tmp_path / "store")) as kit:
         assert await rehearse(kit.app, image) == status
         assert len(kit.seen.answered) + len(kit.seen.failed) == 1
 
