@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
+from benchmarks import coverage
 from benchmarks.decode import page as decode
 from benchmarks.decode import study as decode_study
 from benchmarks.g16 import page as g16
@@ -144,6 +145,7 @@ RESULTS: dict[str, Callable[[Path], list[Table]]] = {
     "layouts": lambda path: layouts.tables(layouts_study.read(path)),
     "scheduling": lambda path: scheduling.tables(study.read(path)),
     "realtime": lambda path: realtime.tables(validation.read(path)),
+    "coverage": lambda path: coverage.page_tables(coverage.read(path)),
 }
 """Tables of a file of results, by the beginning of its name."""
 FIGURES = re.compile(

@@ -76,7 +76,7 @@ def measure(asked: Asked) -> tuple[Plan, Runs, Report]:
         dataset=asked.dataset or plan.images.name,
         limit=asked.limit,
         threads=threads,
-        runtime=runtime_fingerprint(SessionOptions(chosen.lanes.provider), threads),
+        runtime=runtime_fingerprint(_options(chosen), threads),
     )
     return plan, runs, made
 
@@ -96,6 +96,11 @@ def _settings(store: Path | None) -> settings.Settings:
     return chosen
 
 
+def _options(chosen: settings.Settings) -> SessionOptions:
+    """One thread a run, as the service has it unless told otherwise."""
+    return SessionOptions(chosen.lanes.provider, threads=1, graphs=chosen.calibration.graphs_dir)
+
+
 def _plan(asked: Asked, chosen: settings.Settings) -> Plan:
     images = open_images(asked.data)
     names = [name for part in asked.variants for name in part.replace(",", " ").split()]
@@ -105,7 +110,7 @@ def _plan(asked: Asked, chosen: settings.Settings) -> Plan:
             chosen.store.dir,
             names=names,
             limit=asked.limit,
-            provider=chosen.lanes.provider,
+            options=_options(chosen),
             announce=steps.begin,
         )
         steps.end()
