@@ -25,6 +25,9 @@ from service.pipeline.stop import Stop, Terminated
 
 BATCH = "N"
 """What the builder calls the number of images."""
+LAID_OUT_PX = 400
+"""For images of at most this edge, the runtime plans beforehand where everything goes that a run computes on the way.
+That is two or three per cent quicker and takes more than twice the memory: hundreds of megabytes for larger images."""
 TERMINATED_TEXT = "terminate flag"
 """Of the error that a terminated run ends in: "Exiting due to terminate flag being set to true."."""
 
@@ -116,7 +119,7 @@ class Session:
         optimised: Optimised | None = None,
     ) -> None:
         check_provider(options.provider)
-        self._session = _open(path, options, optimised)
+        self._session = _open(path, options, optimised, input_size_px)
         self._input, self._output = _signature(self._session, input_size_px, classes)
         self._size_px = input_size_px
 
@@ -166,8 +169,11 @@ def _run_options(stop: Stop | None) -> onnxruntime.RunOptions | None:
     return options
 
 
-def _open(path: Path, options: SessionOptions, optimised: Optimised | None) -> onnxruntime.InferenceSession:
+def _open(
+    path: Path, options: SessionOptions, optimised: Optimised | None, input_size_px: int
+) -> onnxruntime.InferenceSession:
     chosen = onnxruntime.SessionOptions()
+    chosen.enable_mem_pattern = input_size_px <= LAID_OUT_PX
     chosen.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     if optimised is not None and optimised.into is None:
         chosen.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
