@@ -108,10 +108,10 @@ def steps(store_dir: Path) -> int:
 
 def measure(
     loaded: Loaded, *, options: SessionOptions, lanes: int, folder: Path | None, seconds_per_variant: float,
-    announce: Announce,
+    exact: bool, announce: Announce,
 ) -> Calibration:  # fmt: skip
     """Find out what decode and inference cost here, unless earlier starts did."""
-    file = None if folder is None else CalibrationFile(folder, runtime_fingerprint(options, lanes))
+    file = None if folder is None else CalibrationFile(folder, runtime_fingerprint(options, lanes), exact=exact)
     calibrator = Calibrator(
         lanes=lanes,
         file=file,
@@ -122,11 +122,11 @@ def measure(
     smallest = next(iter(loaded.runners.values())).preprocessing
     known = file is not None and set(SOURCES) <= file.decode().keys()
     samples = [] if known else _decode_samples()
-    return calibrator.calibrate(_subjects(loaded), samples, lambda body: image.decode(body, smallest))
+    return calibrator.calibrate(_subjects(loaded), samples, lambda body: image.decode(body, smallest, exact=exact))
 
 
 def measured_before(
-    store_dir: Path, *, options: SessionOptions, lanes: int, folder: Path
+    store_dir: Path, *, options: SessionOptions, lanes: int, folder: Path, exact: bool = False
 ) -> tuple[tuple[Variant, ...], Calibration] | None:
     """The variants of a store and what earlier starts found that they cost, without opening them.
 
@@ -134,7 +134,8 @@ def measured_before(
     """
     entries = check(store_dir, options.provider).entries
     graphs = {entry.manifest.name: entry.manifest.graph_sha256 for entry in entries}
-    calibration = CalibrationFile(folder, runtime_fingerprint(options, lanes)).calibration(graphs, lanes)
+    file = CalibrationFile(folder, runtime_fingerprint(options, lanes), exact=exact)
+    calibration = file.calibration(graphs, lanes)
     return None if calibration is None else (tuple(entry.variant() for entry in entries), calibration)
 
 

@@ -69,7 +69,7 @@ def measure(asked: Asked) -> tuple[Plan, Runs, Report]:
     chosen = _settings(asked.store)
     plan = _plan(asked, chosen)
     threads = asked.threads or usable_cores()
-    runs = _run(plan, threads, chosen.limits.pixels)
+    runs = _run(plan, threads, chosen)
     made = make_report(
         plan,
         runs,
@@ -122,8 +122,10 @@ def _count(store: Path) -> int:
     return sum(1 for folder in store.iterdir() if not folder.name.startswith(".")) if store.is_dir() else 0
 
 
-def _run(plan: Plan, threads: int, max_pixels: int) -> Runs:
-    evaluation = Evaluation(plan.images, plan.samples, plan.subjects, max_pixels=max_pixels)
+def _run(plan: Plan, threads: int, chosen: settings.Settings) -> Runs:
+    evaluation = Evaluation(
+        plan.images, plan.samples, plan.subjects, max_pixels=chosen.limits.pixels, exact=chosen.images.exact
+    )
     with _watched(len(plan.samples)) as announce:
         runs = evaluation.run(threads=threads, announce=announce)
     if not runs.sheets:

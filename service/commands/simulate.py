@@ -80,7 +80,7 @@ def _names(asked: Asked, world: World) -> list[str]:
     names = [name for part in asked.policies for name in part.replace(",", " ").split()]
     if not names:
         raise SimulationError("name a policy, or `all`")
-    return list(baselines.names(world.catalogue)) if names == [ALL] else list(dict.fromkeys(names))
+    return list(baselines.names(world.catalogue)) if ALL in names else list(dict.fromkeys(names))
 
 
 def _policy(name: str, world: World, parameters: Mapping[str, float]) -> Policy:
@@ -131,7 +131,9 @@ def stored(asked: Asked, store: Path) -> tuple[Catalogue, Source]:
         chosen = settings.load(Path(config) if config else None, overrides)
         choice = app.layout(chosen, check(store, chosen.lanes.provider))
         options, lanes = app.session_options(chosen, choice), choice.layout.lanes
-        known = measured_before(store, options=options, lanes=lanes, folder=chosen.calibration.dir)
+        known = measured_before(
+            store, options=options, lanes=lanes, folder=chosen.calibration.dir, exact=chosen.images.exact
+        )
         if known is None or not chosen.calibration.reuse:
             with starting(steps(store)) as begin:
                 prepared = app.prepare(chosen, Fanout(), begin)
@@ -148,7 +150,7 @@ def _existing(text: str, names: Mapping[str, object]) -> Path:
     """A file, or one line that says what else it could be."""
     path = Path(text)
     if not path.is_file():
-        raise SimulationError(f"{text} is neither a file nor one of {', '.join(names)}")
+        raise SimulationError(f"{text} is neither a file nor one of {', '.join(sorted(names))}")
     return path
 
 

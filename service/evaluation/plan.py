@@ -113,7 +113,7 @@ def _chosen(found: StoreScan, names: Sequence[str], store: Path) -> list[StoredV
         if name not in by_name and name in damaged:
             raise EvaluationError(f"{name} version {damaged[name].version} is not served: {damaged[name].reason}")
         if name not in by_name:
-            raise EvaluationError(f"no variant {name!r} in {store}; there are {', '.join(by_name) or 'none'}")
+            raise EvaluationError(f"no variant {name!r} in {store}; there are {', '.join(sorted(by_name)) or 'none'}")
     return [by_name[name] for name in dict.fromkeys(names)] if names else list(found.entries)
 
 
