@@ -23,8 +23,6 @@ from service.core.errors import EffserveError, ErrorKind
 from service.pipeline.priority import give_way
 from service.pipeline.stop import Stop, Terminated
 
-BATCH = "N"
-"""What the builder calls the number of images."""
 LAID_OUT_PX = 400
 """For images of at most this edge, the runtime plans beforehand where everything goes that a run computes on the way.
 That is two or three per cent quicker and takes more than twice the memory: hundreds of megabytes for larger images."""
@@ -218,7 +216,6 @@ def _write(chosen: onnxruntime.SessionOptions, optimised: Optimised) -> None:
     chosen.add_session_config_entry("session.optimized_model_external_initializers_file_name", optimised.weights)
     chosen.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
     chosen.add_session_config_entry("session.save_external_prepacked_constant_initializers", "1")
-    chosen.add_free_dimension_override_by_name(BATCH, 1)
 
 
 def _signature(session: onnxruntime.InferenceSession, size_px: int, classes: int) -> tuple[str, str]:
