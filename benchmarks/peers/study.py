@@ -16,10 +16,10 @@ class Setting:
 
     clients: tuple[int, ...] = (1, 4, 8)
     """Each sends its next image when it has the answer to the last one."""
-    rounds: int = 7
-    warm_up_s: float = 0.5
+    rounds: int = 4
+    warm_up_s: float = 0.4
     """Of each turn; what is answered then does not count."""
-    seconds: float = 2.5
+    seconds: float = 2.0
     """Of each turn, after it."""
     calibrate_s: float = 0.5
     """Of the service, when it starts; its default."""
