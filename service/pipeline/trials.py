@@ -38,11 +38,8 @@ def choice(
     picture: ImageHeader,
     folder: Path | None,
     seconds: float,
-<<<<<<< HEAD
     exact: bool = False,
-=======
     graphs: Path | None = None,
->>>>>>> graph
     announce: Callable[[str], None] = lambda _: None,
 ) -> Choice:
     """The layout for so many cores and the cheapest of the variants that a budget may choose.
@@ -59,12 +56,8 @@ def choice(
 
     def timed() -> Iterator[Timed]:
         for layout in possible:
-<<<<<<< HEAD
-            known = _known(cheapest, layout, folder, seconds, exact, announce)
-=======
             options = SessionOptions(threads=layout.threads, graphs=graphs)
-            known = _known(cheapest, layout, options, folder, seconds, announce)
->>>>>>> graph
+            known = _known(cheapest, layout, options, folder, seconds, exact, announce)
             decode_s = known.decode[picture.format].expected_s(picture.megapixels)
             yield Timed(layout, known.inference_s[name] + decode_s)
 
@@ -78,15 +71,10 @@ def choice(
 def _known(
     entry: StoredVariant,
     layout: Layout,
-<<<<<<< HEAD
-    folder: Path | None,
-    seconds: float,
-    exact: bool,
-=======
     options: SessionOptions,
     folder: Path | None,
     seconds: float,
->>>>>>> graph
+    exact: bool,
     announce: Callable[[str], None],
 ) -> Calibration:
     """Of this variant alone; what it says of the time to stop means nothing. Raises `SessionError`."""
@@ -108,10 +96,5 @@ def _measured(entry: StoredVariant, options: SessionOptions, calibrator: Calibra
     session.warm_up()
     bodies = [image.encode_sample("JPEG", *size) for size in SAMPLES_PX]
     samples = [DecodeSample(image.read_header(body, max_pixels=1_000_000), body) for body in bodies]
-<<<<<<< HEAD
-    subject = Subject(manifest.name, manifest.graph_sha256, size_px, session)
-    return calibrator.calibrate([subject], samples, lambda body: image.decode(body, prepared, exact=exact))
-=======
     subject = Subject(manifest.name, manifest.graph_sha256, prepared.input_size_px, session)
-    return calibrator.calibrate([subject], samples, lambda body: image.decode(body, prepared))
->>>>>>> graph
+    return calibrator.calibrate([subject], samples, lambda body: image.decode(body, prepared, exact=exact))
