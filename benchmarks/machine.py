@@ -100,7 +100,7 @@ def _busy_s() -> float:
 
 def _ours_s() -> float:
     """CPU time of this process and of all that came of it, whether they live or have been seen to end."""
-    return sum(cpu_s for pid in family(os.getpid()) if (cpu_s := _cpu_s(pid)) is not None)
+    return sum(cpu_s for pid in family(os.getpid()) if (cpu_s := _with_children_s(pid)) is not None)
 
 
 def family(pid: int) -> list[int]:
@@ -126,7 +126,7 @@ def state(pid: int) -> str:
     return [*_stat(Path(f"/proc/{pid}")), ""][0]
 
 
-def _cpu_s(pid: int) -> float | None:
+def _with_children_s(pid: int) -> float | None:
     """Of a process and of its children that it has seen end; None when it has ended itself."""
     fields = _stat(Path(f"/proc/{pid}"))
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK") if fields else None
