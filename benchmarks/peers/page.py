@@ -238,4 +238,4 @@ def _disturbance(study: Study) -> str:
     share = max((one.share for one in study.others), default=0.0)
     if share <= DISTURBED:
         return ""
-    return f" **Disturbed: other processes had {share:.0%} of the cores meanwhile.**"
+    return f" **Disturbed: other processes had {share:.0%} of the cores meanwhile, so these figures say nothing.**"

@@ -106,8 +106,9 @@ def _wait(process: "subprocess.Popen[bytes]", complaint: Callable[[], str], log:
         if not (said := complaint()):
             return
         time.sleep(0.5)
+    why = f"not ready: {said}" if process.poll() is None else "it ended"
     tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
-    raise NotStarted(f"not ready ({said}); the end of its output:\n{tail}")
+    raise NotStarted(f"{why}; the end of its output:\n{tail}")
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
