@@ -184,7 +184,8 @@ def _calibrations(settings: Settings) -> Path | None:
 
 
 def _session_options(settings: Settings, choice: Choice) -> SessionOptions:
-    return SessionOptions(settings.lanes.provider, choice.layout.threads, settings.lanes.nice)
+    lanes = settings.lanes
+    return SessionOptions(lanes.provider, choice.layout.threads, lanes.nice, lanes.device, lanes.provider_cache)
 
 
 def _policy_of(settings: Settings, variants: Sequence[Variant]) -> BudgetPolicy:

@@ -323,6 +323,14 @@ def quantize(
             "this one needs.",
         ),
     ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Divergence of its probabilities, in nats, that will do; beyond it the layers that lose most stay in "
+            "float32. Default: 0.02.",
+        ),
+    ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="What the images are called; default: the name of --data.")
     ] = None,
@@ -336,7 +344,7 @@ def quantize(
     """
     from service.commands import quantize as quantising
 
-    asked = quantising.Asked(variants, data, store, dataset, calibrate_images, seed, reduce_range)
+    asked = quantising.Asked(variants, data, store, dataset, calibrate_images, seed, reduce_range, tolerance)
     quantising.quantize(asked, as_json=as_json)
 
 

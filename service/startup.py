@@ -82,7 +82,7 @@ def load(found: StoreScan, options: SessionOptions, lanes: int, observer: Observ
         observer.observe(VariantRefused(variant.name, variant.version, variant.reason))
     for one, outcome in outcomes:
         if isinstance(outcome, Runner):
-            observer.observe(loaded_event(one.entry, one.load_s))
+            observer.observe(loaded_event(one.entry, outcome.session, one.load_s))
     if not resident:
         raise StartupError(f"nothing in the store can be served: {refused[0].name}: {refused[0].reason}")
     entries = {name: entry for name, (entry, _) in resident.items()}

@@ -55,6 +55,8 @@ class Asked:
     seed: int = 0
     reduce_range: bool | None = None
     """None: where this processor needs it."""
+    tolerance_nats: float | None = None
+    """How far probabilities may diverge before parts stay in float32. None: see `model_store.builder.quantised`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ def _quantised(asked: Asked, name: str, store: Path, steps: Steps) -> Outcome:
     split = beside.split(plan.samples, asked.calibrate_images, asked.seed)
     (original,) = plan.subjects
     reduced = saturates() if asked.reduce_range is None else asked.reduce_range
-    made = _made(plan, split, reduced_range=reduced)
+    made = _made(plan, split, asked.tolerance_nats, reduced_range=reduced)
     with tempfile.TemporaryDirectory() as folder:
         other = _subject(original, made, Path(folder))
         runs, before, after = _judged(plan, split, original, other)
@@ -129,12 +131,13 @@ def _plan(asked: Asked, name: str, store: Path) -> Plan:
     return plan
 
 
-def _made(plan: Plan, split: Split, *, reduced_range: bool) -> "Quantised":
-    from model_store.builder.quantised import quantised
+def _made(plan: Plan, split: Split, tolerance_nats: float | None, *, reduced_range: bool) -> "Quantised":
+    from model_store.builder.quantised import TOLERANCE_NATS, quantised
 
     entry = plan.subjects[0].entry
     pixels = beside.prepared(plan.images, split.settling, entry.manifest.preprocessing)
-    return quantised(entry.graph, pixels, reduced_range=reduced_range)
+    tolerance_nats = TOLERANCE_NATS if tolerance_nats is None else tolerance_nats
+    return quantised(entry.graph, pixels, reduced_range=reduced_range, tolerance_nats=tolerance_nats)
 
 
 def _subject(original: Subject, made: "Quantised", folder: Path) -> Subject:

@@ -104,7 +104,7 @@ class Opener:
         return CalibrationFile(self._calibrations, runtime_fingerprint(self._options, self._lanes)).cost(graph_sha256)
 
 
-def loaded_event(entry: StoredVariant, load_s: float) -> VariantLoaded:
+def loaded_event(entry: StoredVariant, session: Session, load_s: float) -> VariantLoaded:
     """What observers are told of a session that took so long to open."""
     variant, manifest = entry.variant(), entry.manifest
     return VariantLoaded(
@@ -115,6 +115,7 @@ def loaded_event(entry: StoredVariant, load_s: float) -> VariantLoaded:
         params=manifest.params,
         rank_top1=variant.rank_top1,
         trained=variant.trained,
+        left_to_cpu=tuple(f"{count} {operator}" for operator, count in session.left_to_cpu.items()),
     )
 
 
