@@ -41,6 +41,7 @@ def test_the_first_method_that_will_do_is_taken(graph: Path) -> None:
 def test_the_parts_that_lose_most_stay_in_float(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As few as are needed; it diverges less than all of it in integers does."""
     monkeypatch.setattr(module, "METHODS", ("minmax",))
+    monkeypatch.setattr(module, "MOST_PARTS", 4)
     whole = quantised(graph, IMAGES, reduced_range=False, tolerance_nats=ANY)
     told: list[str] = []
     made = quantised(graph, IMAGES, reduced_range=False, tolerance_nats=0.9 * whole.divergence, announce=told.append)
@@ -65,6 +66,7 @@ def test_weights_of_seven_bits_stay_below_64(graph: Path) -> None:
 def test_a_network_that_diverges_all_the_same_is_refused(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says by how much."""
     monkeypatch.setattr(module, "METHODS", ("minmax",))
+    monkeypatch.setattr(module, "MOST_PARTS", 4)
     with pytest.raises(QuantiseRefused, match=r"b0 version 1 does not quantise: with 50% of it left in float32"):
         quantised(graph, IMAGES, reduced_range=False, tolerance_nats=0.0)
 
