@@ -20,9 +20,11 @@ from benchmarks.report import Table, say
 from benchmarks.stats import Spread
 from benchmarks.turns import turns
 from model_store.builder.quantised import quantised
+from model_store.manifest import GRAPH_FILE, sha256_of
 from service.core.derived import Paired, least_change
 from service.pipeline.cpus import saturates
-from service.pipeline.session import Session, SessionOptions
+from service.pipeline.graphs import open_session
+from service.pipeline.session import SessionOptions
 from service.pipeline.store import StoredVariant, scan
 
 ANY = float("inf")
@@ -62,15 +64,21 @@ def pairs(store: Path) -> Iterator[tuple[StoredVariant, StoredVariant]]:
 
 
 def measured(original: StoredVariant, other: Path, rounds: int) -> tuple[Spread, Spread]:
-    """Milliseconds of the two graphs, in turns."""
-    times = turns({"float32": _run(original, original.graph), "int8": _run(original, other)}, rounds=rounds)
+    """Milliseconds of the graph and the one in the folder `other`, in turns, each in the form that is served."""
+    with tempfile.TemporaryDirectory() as kept:
+        options = SessionOptions(graphs=Path(kept))
+        runs = {"float32": _run(original, options), "int8": _run(_elsewhere(original, other), options)}
+        times = turns(runs, rounds=rounds)
     return times["float32"], times["int8"]
 
 
-def _run(entry: StoredVariant, graph: Path) -> Callable[[], object]:
-    size_px, classes = entry.manifest.preprocessing.input_size_px, entry.manifest.labels.classes
-    session = Session(graph, input_size_px=size_px, classes=classes, options=SessionOptions())
-    return partial(session.run, noise(size_px, 1))
+def _elsewhere(entry: StoredVariant, folder: Path) -> StoredVariant:
+    told = {"graph_sha256": sha256_of(folder / GRAPH_FILE)}
+    return StoredVariant(entry.manifest.model_copy(update=told), folder, entry.labels)
+
+
+def _run(entry: StoredVariant, options: SessionOptions) -> Callable[[], object]:
+    return partial(open_session(entry, options, say).run, noise(entry.manifest.preprocessing.input_size_px, 1))
 
 
 def noise(size_px: int, images: int) -> np.ndarray:
@@ -82,7 +90,7 @@ def trained(store: Path, rounds: int) -> Iterator[Row]:
     """Pairs of the store."""
     for original, other in pairs(store):
         say(f"{other.manifest.name} ...")
-        float_ms, int8_ms = measured(original, other.graph, rounds)
+        float_ms, int8_ms = measured(original, other.folder, rounds)
         assert other.manifest.quantisation is not None
         found = other.manifest.quantisation.comparison
         paired = Paired(found.images, found.only_original, found.only_this)
@@ -102,9 +110,8 @@ def native(store: Path, names: Sequence[str], rounds: int) -> Iterator[Row]:
         size_px = entry.manifest.preprocessing.input_size_px
         made = quantised(entry.graph, noise(size_px, NOISE_IMAGES), reduced_range=saturates(), tolerance_nats=ANY)
         with tempfile.TemporaryDirectory() as folder:
-            graph = Path(folder) / "model.onnx"
-            graph.write_bytes(made.content)
-            yield Row(name, size_px, *measured(entry, graph, rounds))
+            (Path(folder) / GRAPH_FILE).write_bytes(made.content)
+            yield Row(name, size_px, *measured(entry, Path(folder), rounds))
 
 
 def table(rows: Sequence[Row]) -> Table:

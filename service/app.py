@@ -8,14 +8,15 @@ period short.
 
 import asyncio
 import gc
-import signal
+import os
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import uvloop
 
@@ -28,11 +29,15 @@ from service.core.scheduler import Scheduler
 from service.core.trace import Tracer, untraced
 from service.core.values import Variant
 from service.dataplane import REFERENCE_IMAGE, Dataplane
+from service.draining import drain, in_hand, signals
 from service.edges.grpc.server import GrpcServer
 from service.edges.http.app import Limits, Scrape, create_http_app
 from service.edges.http.server import HttpServer
+from service.edges.oip.controls import Controls
+from service.edges.oip.log_settings import LogSettings
 from service.edges.oip.service import OpenInference
 from service.edges.oip.statistics import Statistics
+from service.edges.oip.trace_settings import TraceSettings
 from service.edges.questions import Defaults
 from service.edges.recent import Recent
 from service.pipeline import trials
@@ -55,8 +60,9 @@ if TYPE_CHECKING:
 
 Clock = Callable[[], float]
 
-FLUSH_S = 5.0
-"""Longest wait for the collector of traces when the service ends: whoever restarts it shall not wait for a dead one."""
+FLUSH_S = 1.0
+"""Longest wait for the collector of traces when the service ends. One that is well takes what waits in less; whoever
+restarts the service shall not wait for a dead one."""
 
 
 Progress = Callable[[int], AbstractContextManager[Announce]]
@@ -77,7 +83,8 @@ def run(settings: Settings, progress: Progress = _silent) -> None:
     check_port(settings.http.host, settings.http.port, variable("http.port"))
     check_port(settings.grpc.host, settings.grpc.port, variable("grpc.port"))
     metrics = Metrics(cores=usable_cores(), price_per_core_hour=settings.telemetry.price_per_core_hour)
-    observers: list[Observer] = [metrics, logs.Logs(requests=settings.log.requests)]
+    lines = logs.Logs(requests=settings.log.requests)
+    observers: list[Observer] = [metrics, lines]
     if tracing is not None:
         metrics.count_spans(tracing.statistics)
         observers.append(tracing)
@@ -88,11 +95,28 @@ def run(settings: Settings, progress: Progress = _silent) -> None:
     # What start-up made lives for ever: keep the garbage collector from walking it again and again.
     gc.collect()
     gc.freeze()
+    controls = Controls(
+        LogSettings(lines, changes=settings.log.changes), TraceSettings(tracing, changes=settings.tracing.changes)
+    )
+    tracer = untraced if tracing is None else tracing.begin
     try:
-        uvloop.run(_serve(settings, prepared, observer, metrics, untraced if tracing is None else tracing.begin))
+        how, ended = uvloop.run(_serve(settings, prepared, observer, metrics, controls, tracer))
     finally:
         if tracing is not None:
             tracing.close(min(settings.drain.timeout_s, FLUSH_S))
+    observer.observe(LifecycleChanged("stopped", how))
+    if not ended:
+        _leave()
+
+
+def _leave() -> NoReturn:
+    """End the process with success, without waiting for a thread that is inside the runtime and cannot be stopped.
+
+    The interpreter would wait for it; and taking the interpreter from under it, as from a daemon thread, is not safe.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _tracing(settings: Settings) -> "Tracing | None":
@@ -140,7 +164,9 @@ def layout(settings: Settings, found: StoreScan, announce: Announce = lambda _: 
         route_untrained=settings.routing.route_untrained,
         picture=REFERENCE_IMAGE,
         folder=_calibrations(settings),
+        graphs=settings.calibration.graphs_dir,
         seconds=settings.calibration.seconds_per_variant,
+        exact=settings.images.exact,
         announce=announce,
     )
 
@@ -159,7 +185,7 @@ def prepare(settings: Settings, observer: Observer, announce: Announce = lambda 
     found = check(settings.store.dir, settings.lanes.provider)
     choice = layout(settings, found, announce)
     lanes = choice.layout.lanes
-    options = _session_options(settings, choice)
+    options = session_options(settings, choice)
     loaded = load(found, options, lanes, observer, announce)
     policy = _policy_of(settings, [entry.variant() for entry in loaded.entries.values()])
     if not policy.catalogue.routed():
@@ -173,6 +199,7 @@ def prepare(settings: Settings, observer: Observer, announce: Announce = lambda 
         lanes=lanes,
         folder=_calibrations(settings),
         seconds_per_variant=settings.calibration.seconds_per_variant,
+        exact=settings.images.exact,
         announce=announce,
     )
     return Prepared(loaded, calibration, policy, choice)
@@ -183,9 +210,17 @@ def _calibrations(settings: Settings) -> Path | None:
     return writable(settings.calibration.dir) if settings.calibration.reuse else None
 
 
-def _session_options(settings: Settings, choice: Choice) -> SessionOptions:
+def session_options(settings: Settings, choice: Choice) -> SessionOptions:
+    """How the sessions are opened that serve."""
     lanes = settings.lanes
-    return SessionOptions(lanes.provider, choice.layout.threads, lanes.nice, lanes.device, lanes.provider_cache)
+    return SessionOptions(
+        lanes.provider,
+        choice.layout.threads,
+        lanes.nice,
+        graphs=settings.calibration.graphs_dir,
+        device=lanes.device,
+        cache=lanes.provider_cache,
+    )
 
 
 def _policy_of(settings: Settings, variants: Sequence[Variant]) -> BudgetPolicy:
@@ -199,15 +234,18 @@ def _policy_of(settings: Settings, variants: Sequence[Variant]) -> BudgetPolicy:
     )
 
 
-async def _serve(settings: Settings, prepared: Prepared, observer: Observer, metrics: Metrics, tracer: Tracer) -> None:
+async def _serve(
+    settings: Settings, prepared: Prepared, observer: Observer, metrics: Metrics, controls: Controls, tracer: Tracer
+) -> tuple[str, bool]:
+    """Until a signal comes; how the drain went, and False when a thread is left behind."""
     clock = time.monotonic
-    stop = _signals()
+    stop = signals()
     statistics, recent = Statistics(prepared.loaded.entries), Recent(clock)
     told = Fanout(observer, statistics, recent)
     dataplane, lanes = compose(settings, prepared, told, clock)
     changing = repository(settings, prepared, dataplane, told)
     metrics.watch(dataplane.health, dataplane.variants)
-    http, grpc = _edges(settings, dataplane, changing, statistics, recent, _scrape(metrics), clock, tracer)
+    http, grpc = _edges(settings, dataplane, changing, controls, statistics, recent, _scrape(metrics), clock, tracer)
     try:
         ports = http.bind(settings.http.host, settings.http.port), grpc.bind(settings.grpc.host, settings.grpc.port)
     except OSError as error:
@@ -219,10 +257,20 @@ async def _serve(settings: Settings, prepared: Prepared, observer: Observer, met
     observer.observe(LifecycleChanged("ready", _where(settings, *ports, dataplane)))
     async with _following(settings, changing):
         await stop.wait()
-    await _drain(settings, dataplane, http, grpc, stop, observer)
-    await changing.close()
+    changing.leave()
+    how = await drain(
+        dataplane,
+        http,
+        grpc,
+        stop=stop,
+        observer=observer,
+        count=lambda: in_hand(dataplane.health().statistics),
+        grace_s=settings.drain.grace_s,
+        timeout_s=settings.drain.timeout_s,
+    )
+    ended = await changing.close()
     await asyncio.to_thread(lanes.close)
-    observer.observe(LifecycleChanged("stopped"))
+    return how, ended
 
 
 def compose(settings: Settings, prepared: Prepared, observer: Observer, clock: Clock) -> tuple[Dataplane, Lanes]:
@@ -239,7 +287,7 @@ def compose(settings: Settings, prepared: Prepared, observer: Observer, clock: C
         background_lanes=behind,
         confidences=cheapest.accuracy.confidences or (),
     )
-    execute = Executor(prepared.loaded.runners.__getitem__, clock)
+    execute = Executor(prepared.loaded.runners.__getitem__, clock, exact=settings.images.exact)
     loop = asyncio.get_running_loop()
     threads = [ThreadLane(n, execute, loop, partial(give_way, settings.lanes.nice)) for n in range(count)]
     threads += [ThreadLane(count + n, execute, loop, yield_to_all) for n in range(behind)]
@@ -264,7 +312,7 @@ def compose(settings: Settings, prepared: Prepared, observer: Observer, clock: C
 
 def repository(settings: Settings, prepared: Prepared, dataplane: Dataplane, observer: Observer) -> Repository:
     """What changes what the dataplane serves. Call it inside the event loop that owns that."""
-    options, lanes = _session_options(settings, prepared.choice), prepared.choice.layout.lanes
+    options, lanes = session_options(settings, prepared.choice), prepared.choice.layout.lanes
     return Repository(
         dataplane=dataplane,
         runners=prepared.loaded.runners,
@@ -280,6 +328,7 @@ def _edges(
     settings: Settings,
     dataplane: Dataplane,
     changing: Repository,
+    controls: Controls,
     statistics: Statistics,
     recent: Recent,
     scrape: Scrape,
@@ -297,6 +346,7 @@ def _edges(
         defaults=defaults,
         batch=settings.limits.batch,
         image_bytes=image_bytes,
+        controls=controls,
         repository=changing,
     )
     app = create_http_app(
@@ -337,32 +387,6 @@ async def _following(settings: Settings, changing: Repository) -> AsyncIterator[
         yield
     finally:
         looking.cancel()
-
-
-async def _drain(
-    settings: Settings,
-    dataplane: Dataplane,
-    http: HttpServer,
-    grpc: GrpcServer,
-    stop: asyncio.Event,
-    observer: Observer,
-) -> None:
-    dataplane.ready, dataplane.draining = False, True
-    # Before anything is awaited: a second signal ends the grace period, whenever it comes.
-    stop.clear()
-    await grpc.set_serving(False)
-    observer.observe(LifecycleChanged("draining", f"grace period of {settings.drain.grace_s:g} s"))
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), settings.drain.grace_s)
-    await asyncio.gather(http.stop(), grpc.stop(settings.drain.timeout_s))
-
-
-def _signals() -> asyncio.Event:
-    """Set by SIGTERM and SIGINT."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
 
 
 def _scrape(metrics: Metrics) -> Scrape:

@@ -66,17 +66,17 @@ def evaluate(asked: Asked, wanted: Wanted) -> None:
 
 def measure(asked: Asked) -> tuple[Plan, Runs, Report]:
     """Evaluate, with progress. Raises what `one_line_errors` catches."""
-    chosen = _settings(asked.store)
+    chosen = chosen_settings(asked.store)
     plan = _plan(asked, chosen)
     threads = asked.threads or usable_cores()
-    runs = _run(plan, threads, chosen.limits.pixels)
+    runs = _run(plan, threads, chosen)
     made = make_report(
         plan,
         runs,
         dataset=asked.dataset or plan.images.name,
         limit=asked.limit,
         threads=threads,
-        runtime=runtime_fingerprint(SessionOptions(chosen.lanes.provider), threads),
+        runtime=runtime_fingerprint(session_options(chosen), threads),
     )
     return plan, runs, made
 
@@ -89,11 +89,18 @@ def _check(wanted: Wanted) -> None:
         fail(f"there is no folder {wanted.predictions.parent}")
 
 
-def _settings(store: Path | None) -> settings.Settings:
+def chosen_settings(store: Path | None) -> settings.Settings:
+    """With the store that was named. Raises `SettingsError`, and `SessionError` for a provider that is not there."""
     config = os.environ.get("EFFSERVE_CONFIG")
     chosen = settings.load(Path(config) if config else None, {"store": {"dir": store}} if store else None)
     check_provider(chosen.lanes.provider)
     return chosen
+
+
+def session_options(chosen: settings.Settings) -> SessionOptions:
+    """One thread a run, as the service has it unless told otherwise."""
+    lanes, graphs = chosen.lanes, chosen.calibration.graphs_dir
+    return SessionOptions(lanes.provider, 1, graphs=graphs, device=lanes.device, cache=lanes.provider_cache)
 
 
 def _plan(asked: Asked, chosen: settings.Settings) -> Plan:
@@ -105,7 +112,7 @@ def _plan(asked: Asked, chosen: settings.Settings) -> Plan:
             chosen.store.dir,
             names=names,
             limit=asked.limit,
-            provider=chosen.lanes.provider,
+            options=session_options(chosen),
             announce=steps.begin,
         )
         steps.end()
@@ -117,8 +124,10 @@ def _count(store: Path) -> int:
     return sum(1 for folder in store.iterdir() if not folder.name.startswith(".")) if store.is_dir() else 0
 
 
-def _run(plan: Plan, threads: int, max_pixels: int) -> Runs:
-    evaluation = Evaluation(plan.images, plan.samples, plan.subjects, max_pixels=max_pixels)
+def _run(plan: Plan, threads: int, chosen: settings.Settings) -> Runs:
+    evaluation = Evaluation(
+        plan.images, plan.samples, plan.subjects, max_pixels=chosen.limits.pixels, exact=chosen.images.exact
+    )
     with _watched(len(plan.samples)) as announce:
         runs = evaluation.run(threads=threads, announce=announce)
     if not runs.sheets:

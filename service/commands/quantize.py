@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_store.images import open_images
-from model_store.manifest import GRAPH_FILE, LABELS_FILE, Accuracy, Manifest, Quantisation, WeightsKind
+from model_store.manifest import GRAPH_FILE, LABELS_FILE, Accuracy, Manifest, Quantisation, WeightsKind, sha256_of
 from service.commands.build import one_line_errors as one_line_build_errors
-from service.commands.build import store_folder
 from service.commands.console import Steps, out, print_json, print_table, progress
+from service.commands.evaluate import chosen_settings, session_options
 from service.commands.evaluate import one_line_errors as one_line_evaluation_errors
 from service.core.derived import LEAST_GAIN
 from service.evaluation import beside, record
@@ -26,7 +26,8 @@ from service.evaluation.results import VariantResult, make_report
 from service.evaluation.run import Evaluation, Runs
 from service.pipeline.cpus import saturates, usable_cores
 from service.pipeline.executor import Runner
-from service.pipeline.session import ExecutionProvider, Session, SessionOptions
+from service.pipeline.graphs import open_session
+from service.pipeline.session import SessionOptions
 from service.pipeline.store import StoredVariant
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def quantize(asked: Asked, *, as_json: bool) -> None:
     """Make them, and show what it cost and gained."""
     count = len(asked.variants)
     with one_line_build_errors(), one_line_evaluation_errors(), progress(count, "quantising") as steps:
-        outcomes = [_quantised(asked, name, store_folder(asked.store), steps) for name in asked.variants]
+        outcomes = [_quantised(asked, name, steps) for name in asked.variants]
         steps.end()
     if as_json:
         print_json([_record(one) for one in outcomes])
@@ -87,15 +88,17 @@ def quantize(asked: Asked, *, as_json: bool) -> None:
     )  # fmt: skip
 
 
-def _quantised(asked: Asked, name: str, store: Path, steps: Steps) -> Outcome:
+def _quantised(asked: Asked, name: str, steps: Steps) -> Outcome:
     steps.begin(name)
-    plan = _plan(asked, name, store)
+    chosen = chosen_settings(asked.store)
+    store, options = chosen.store.dir, session_options(chosen)
+    plan = _plan(asked, name, store, options)
     split = beside.split(plan.samples, asked.calibrate_images, asked.seed)
     (original,) = plan.subjects
     reduced = saturates() if asked.reduce_range is None else asked.reduce_range
     made = _made(plan, split, asked.tolerance_nats, reduced_range=reduced)
     with tempfile.TemporaryDirectory() as folder:
-        other = _subject(original, made, Path(folder))
+        other = _subject(original, made, Path(folder), options)
         runs, before, after = _judged(plan, split, original, other)
     dataset = asked.dataset or plan.images.name
     told = Quantisation(
@@ -115,11 +118,9 @@ def _quantised(asked: Asked, name: str, store: Path, steps: Steps) -> Outcome:
     return _kept(original.entry, made, told, record.accuracy(after, dataset), store, before, after)
 
 
-def _plan(asked: Asked, name: str, store: Path) -> Plan:
+def _plan(asked: Asked, name: str, store: Path, options: SessionOptions) -> Plan:
     """The variant and the images of its classes. Raises `EvaluationError` for what is not to be quantised."""
-    plan = make_plan(
-        open_images(asked.data), store, names=[name], limit=None, provider=ExecutionProvider.CPU
-    )  # fmt: skip
+    plan = make_plan(open_images(asked.data), store, names=[name], limit=None, options=options)
     manifest = plan.subjects[0].entry.manifest
     if manifest.quantisation is not None:
         raise EvaluationError(f"{name} is quantised already, from {manifest.quantisation.original}")
@@ -140,14 +141,14 @@ def _made(plan: Plan, split: Split, tolerance_nats: float | None, *, reduced_ran
     return quantised(entry.graph, pixels, reduced_range=reduced_range, tolerance_nats=tolerance_nats)
 
 
-def _subject(original: Subject, made: "Quantised", folder: Path) -> Subject:
+def _subject(original: Subject, made: "Quantised", folder: Path, options: SessionOptions) -> Subject:
     """The graph, opened as a lane would have it."""
-    (folder / GRAPH_FILE).write_bytes(made.content)
+    graph = folder / GRAPH_FILE
+    graph.write_bytes(made.content)
     manifest = original.entry.manifest
-    named = manifest.model_copy(update={"name": manifest.name + SUFFIX})
-    entry = StoredVariant(named, folder, original.entry.labels)
-    size_px, classes = manifest.preprocessing.input_size_px, manifest.labels.classes
-    session = Session(entry.graph, input_size_px=size_px, classes=classes, options=SessionOptions())
+    told = {"name": manifest.name + SUFFIX, "graph_sha256": sha256_of(graph)}
+    entry = StoredVariant(manifest.model_copy(update=told), folder, original.entry.labels)
+    session = open_session(entry, options)
     session.warm_up()
     return Subject(entry, Runner(session, manifest.preprocessing), original.known)
 

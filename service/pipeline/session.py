@@ -1,10 +1,13 @@
 """One ONNX Runtime session per variant. The only module that knows ONNX Runtime.
 
 A session is opened with explicit thread counts: all variants share one budget of cores (lanes × threads ≤ cores), so
-none may size its own pool by the host. Graph optimisation is always ALL; EXTENDED, one level below, is half as fast
-because the NCHWc layout is missing.
+none may size its own pool by the host. Graph optimisation is ALL, because EXTENDED, one level below, is half as fast
+for want of the NCHWc layout; of a graph that was optimised before nothing is left to do (`graphs.py`). Images are run
+one by one: on a CPU a batch takes as long as its images do, and only one at a time can a gate be part of a convolution
+(`gates.py`).
 """
 
+import functools
 import hashlib
 import platform
 from collections import Counter
@@ -12,7 +15,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,8 @@ from service.core.errors import EffserveError, ErrorKind
 from service.pipeline.priority import give_way
 from service.pipeline.stop import Stop, Terminated
 
+BATCH = "N"
+"""What the builder calls the number of images."""
 TERMINATED_TEXT = "terminate flag"
 """Of the error that a terminated run ends in: "Exiting due to terminate flag being set to true."."""
 
@@ -69,10 +73,17 @@ class SessionOptions:
     """Intra-op threads of one run. With 1, a run stays on the lane that called it."""
     nice: int = 0
     """How much the runtime's own threads, which there are with more than one, give way: as much as lanes do."""
+    graphs: Path | None = None
+    """Where graphs are kept as they were optimised for this machine (`graphs.py`); None: nowhere."""
     device: str | None = None
     """Which of the provider's devices: a number for CUDA and TensorRT, OpenVINO's name of it. None: its first."""
     cache: Path | None = None
     """Folder in which a provider that compiles graphs keeps what it made of them. None: it compiles at each start."""
+
+    @property
+    def on_caller(self) -> bool:
+        """Whether a run is all on the thread that called it, whose processor time and priority are then the run's."""
+        return self.provider is ExecutionProvider.CPU and self.threads == 1
 
 
 def installed_providers() -> list[ExecutionProvider]:
@@ -116,12 +127,26 @@ def _cache(options: SessionOptions, name: str) -> dict[str, str]:
     return {} if options.cache is None else {name: str(options.cache)}
 
 
+def machine_fingerprint() -> str:
+    """What an optimised graph depends on besides the graph: CPU and runtime version."""
+    return f"{_cpu_model()} | onnxruntime {onnxruntime.__version__}"
+
+
 def runtime_fingerprint(options: SessionOptions, lanes: int) -> str:
-    """What a measured latency depends on besides the graph: CPU, runtime version, provider, threads, lanes."""
-    return (
-        f"{_cpu_model()} | onnxruntime {onnxruntime.__version__} | {_where(options)} | "
-        f"{lanes} lanes x {options.threads} threads"
-    )
+    """What a measured latency depends on besides the graph: machine, provider, threads, lanes, and whether it is run in
+    the form that is kept, which is quicker."""
+    graphs = "" if options.graphs is None else " | kept graphs"
+    return f"{machine_fingerprint()} | {_where(options)} | {lanes} lanes x {options.threads} threads{graphs}"
+
+
+@dataclass(frozen=True, slots=True)
+class Optimised:
+    """What becomes of a graph's optimised form."""
+
+    into: Path | None = None
+    """Where it is written, its weights beside it as they are laid out for this CPU; None: the graph *is* one."""
+    weights: str = "weights.bin"
+    """The name of that file."""
 
 
 def _where(options: SessionOptions) -> str:
@@ -134,9 +159,17 @@ class Session:
     Raises `SessionError` when the graph does not load, or is not uint8 [N, size, size, 3] → float [N, classes].
     """
 
-    def __init__(self, path: Path, *, input_size_px: int, classes: int, options: SessionOptions) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        input_size_px: int,
+        classes: int,
+        options: SessionOptions,
+        optimised: Optimised | None = None,
+    ) -> None:
         check_provider(options.provider)
-        self._session = _open(path, options)
+        self._session = _open(path, options, optimised)
         self.left_to_cpu = _left_to_cpu(self._session, options.provider)
         """Operators that the provider has no kernel for, each with the number of its nodes: they run on the CPU."""
         self._input, self._output = _signature(self._session, input_size_px, classes)
@@ -153,13 +186,20 @@ class Session:
             raise SessionError(f"the graph does not run: {' '.join(str(error.__cause__).split())[:200]}") from error
 
     def run(self, pixels: npt.NDArray[np.uint8], stop: Stop | None = None) -> npt.NDArray[np.float32]:
-        """Logits [N, classes] of images [N, size, size, 3]. Releases the GIL.
+        """Logits [N, classes] of images [N, size, size, 3], one after the other. Releases the GIL.
 
         Raises `Terminated` when `stop` was asked and the runtime heeded it, `EffserveError(INTERNAL)` when the runtime
         fails, with its error as the cause.
         """
+        options = _run_options(stop)
+        rows = [self._run_one(pixels[n : n + 1], stop, options) for n in range(len(pixels))]
+        return rows[0] if len(rows) == 1 else np.concatenate(rows)
+
+    def _run_one(
+        self, pixels: npt.NDArray[np.uint8], stop: Stop | None, options: onnxruntime.RunOptions | None
+    ) -> npt.NDArray[np.float32]:
         try:
-            (logits,) = self._session.run([self._output], {self._input: pixels}, _run_options(stop))
+            (logits,) = self._session.run([self._output], {self._input: pixels}, options)
         except Exception as error:
             # ONNX Runtime raises its own unrelated classes and RuntimeError; all of them mean that the run failed.
             # There is no code for a termination (onnxruntime issue 20999), only this text.
@@ -181,14 +221,22 @@ def _run_options(stop: Stop | None) -> onnxruntime.RunOptions | None:
     return options
 
 
-def _open(path: Path, options: SessionOptions) -> onnxruntime.InferenceSession:
+def _open(path: Path, options: SessionOptions, optimised: Optimised | None) -> onnxruntime.InferenceSession:
     chosen = onnxruntime.SessionOptions()
     chosen.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    if optimised is not None and optimised.into is None:
+        chosen.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    elif optimised is not None:
+        _write(chosen, optimised)
     chosen.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     chosen.intra_op_num_threads = options.threads
     chosen.inter_op_num_threads = 1
     # Idle pool threads must not spin: with many sessions they would take the cores from the lanes.
     chosen.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    _share_memory()
+    chosen.add_session_config_entry("session.use_env_allocators", "1")
+    # Weights are not part of that: they are freed with their session.
+    chosen.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     chosen.log_severity_level = 3
     wanted = _RUNTIME_NAMES[options.provider]
     providers: list[tuple[str, dict[str, str]]] = [(wanted, provider_options(options))]
@@ -196,7 +244,7 @@ def _open(path: Path, options: SessionOptions) -> onnxruntime.InferenceSession:
         chosen.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         providers.append((_RUNTIME_NAMES[ExecutionProvider.CPU], {}))
     # Without fallback: a run that fails is to fail, not to be tried on another provider.
-    open_one = partial(onnxruntime.InferenceSession, path, chosen, providers=providers, enable_fallback=0)
+    open_one = functools.partial(onnxruntime.InferenceSession, path, chosen, providers=providers, enable_fallback=0)
     try:
         # Threads inherit the niceness of the thread that starts them.
         with ThreadPoolExecutor(1, initializer=give_way, initargs=(options.nice,)) as opener:
@@ -230,6 +278,26 @@ def _left_to_cpu(session: onnxruntime.InferenceSession, provider: ExecutionProvi
             for node in part.get_nodes()
         )
     )
+
+
+@functools.cache
+def _share_memory() -> None:
+    """One pool for what runs compute on the way, instead of one for each session: there are never more runs than lanes,
+    so it grows to what they take at a time, not to what every variant took at some time."""
+    info = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    onnxruntime.create_and_register_allocator(info, None)
+
+
+def _write(chosen: onnxruntime.SessionOptions, optimised: Optimised) -> None:
+    """Weights in a file of their own are mapped when it is read, so that processes share them; so are those that the
+    runtime packs for its matrix products."""
+    chosen.optimized_model_filepath = str(optimised.into)
+    chosen.add_session_config_entry("session.optimized_model_external_initializers_file_name", optimised.weights)
+    chosen.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+    chosen.add_session_config_entry("session.save_external_prepacked_constant_initializers", "1")
+    chosen.add_free_dimension_override_by_name(BATCH, 1)
 
 
 def _signature(session: onnxruntime.InferenceSession, size_px: int, classes: int) -> tuple[str, str]:

@@ -104,7 +104,13 @@ MACS = _counter("macs", "Multiply-adds spent on answers.", "protocol", "variant"
 IMAGE_BYTES = _counter("image_bytes", "Encoded bytes of answered images.", "protocol")
 TOTAL = _histogram("request_seconds", "First byte to response.", LATENCY_BUCKETS_S, "protocol", "variant")
 RECEIVE = _histogram("receive_seconds", "First byte to admission.", LATENCY_BUCKETS_S, "protocol")
-QUEUE = _histogram("queue_seconds", "Waiting for a lane.", LATENCY_BUCKETS_S, "protocol", "variant")
+QUEUE = _histogram(
+    "queue_seconds",
+    "Waiting for a lane; of an upgrade also what ran before it.",
+    LATENCY_BUCKETS_S,
+    "protocol",
+    "variant",
+)
 DECODE = _histogram("decode_seconds", "Decoding and resizing.", LATENCY_BUCKETS_S, "protocol", "variant")
 INFERENCE = _histogram("inference_seconds", "Running the graph.", LATENCY_BUCKETS_S, "protocol", "variant")
 HOLD = _histogram(
@@ -136,6 +142,7 @@ WASTED = _gauge("wasted_ratio", "Share of the lanes' time that went into termina
 BACKLOG = _gauge("backlog_seconds", "Predicted work for each lane.")
 ARRIVALS = _gauge("arrivals_per_second", "Arrivals over the last second.")
 SLOWDOWN = _gauge("slowdown_ratio", "How much slower the machine runs now than at calibration.")
+HAND_OVER = _gauge("hand_over_seconds", "Mean time that runs keep their lane beside running, over the last 200.")
 MISS_RATE = _gauge(
     "tail_miss_rate",
     "Share of runs that the predicted tail leaves out now. Feedback moves it around `routing.miss_rate`, down after "
@@ -183,8 +190,8 @@ COUNTED = (
 """Moved by events."""
 LIVE = (
     READY, INFO, WAITING, INSURED, LANES, THREADS, BUSY, BUSY_SECONDS, BACKGROUND, UPGRADING, CORES, PRICE, WASTED,
-    BACKLOG, ARRIVALS, SLOWDOWN, MISS_RATE, REFUSED, SPANS, LOADING, VARIANT, LOADED, ROUTED, LOAD, GRAPH_BYTES, PARAMS,
-    RUN_MACS, EXPECTED, TAIL, COVERAGE,
+    BACKLOG, ARRIVALS, SLOWDOWN, HAND_OVER, MISS_RATE, REFUSED, SPANS, LOADING, VARIANT, LOADED, ROUTED, LOAD,
+    GRAPH_BYTES, PARAMS, RUN_MACS, EXPECTED, TAIL, COVERAGE,
 )  # fmt: skip
 """Read when scraped."""
 TABLE = COUNTED + LIVE
