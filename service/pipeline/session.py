@@ -252,16 +252,18 @@ def _open(path: Path, options: SessionOptions, optimised: Optimised | None) -> o
     except Exception as error:
         # Same reason as in `run`: there is no common base class for what the runtime raises.
         raise SessionError(f"ONNX Runtime refuses the graph: {' '.join(str(error).split())[:200]}") from error
-    check_used(options.provider, session.get_providers())
+    check_used(options, session.get_providers())
     return session
 
 
-def check_used(provider: ExecutionProvider, used: Sequence[str]) -> None:
-    """Raise `SessionError` when a session was opened without the provider: the runtime goes on without one whose
-    libraries do not load, and says so on standard error only."""
+def check_used(options: SessionOptions, used: Sequence[str]) -> None:
+    """Raise `SessionError` when a session was opened without its provider: the runtime goes on without one whose
+    libraries do not load, or whose device is not there, and says so on standard error only."""
+    provider = options.provider
     if _RUNTIME_NAMES[provider] not in used:
+        device = "" if options.device is None else f" on device {options.device}"
         raise SessionError(
-            f"execution provider {provider} is installed and does not start; ONNX Runtime went on with "
+            f"execution provider {provider} is installed and does not start{device}; ONNX Runtime went on with "
             f"{', '.join(used)}. What it needs: {_BROUGHT_BY[provider]}"
         )
 

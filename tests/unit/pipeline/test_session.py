@@ -139,8 +139,8 @@ def test_a_session_that_went_on_without_its_provider_is_refused() -> None:
     with pytest.raises(
         SessionError, match=r"cuda is installed and does not start; .* went on with CPUExecutionProvider"
     ):
-        check_used(ExecutionProvider.CUDA, ["CPUExecutionProvider"])
-    check_used(ExecutionProvider.CUDA, ["CUDAExecutionProvider", "CPUExecutionProvider"])
+        check_used(SessionOptions(ExecutionProvider.CUDA), ["CPUExecutionProvider"])
+    check_used(SessionOptions(ExecutionProvider.CUDA), ["CUDAExecutionProvider", "CPUExecutionProvider"])
 
 
 @pytest.mark.parametrize(
