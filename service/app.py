@@ -31,7 +31,8 @@ from service.core.values import Variant
 from service.dataplane import REFERENCE_IMAGE, Dataplane
 from service.draining import drain, in_hand, signals
 from service.edges.grpc.server import GrpcServer
-from service.edges.http.app import Limits, Scrape, create_http_app
+from service.edges.http.app import Application, Limits, Scrape, create_http_app
+from service.edges.http.rehearsal import rehearse
 from service.edges.http.server import HttpServer
 from service.edges.oip.controls import Controls
 from service.edges.oip.log_settings import LogSettings
@@ -43,6 +44,7 @@ from service.edges.recent import Recent
 from service.pipeline import trials
 from service.pipeline.cpus import usable_cores
 from service.pipeline.executor import Executor
+from service.pipeline.image import encode_sample
 from service.pipeline.lanes import Lanes, ThreadLane
 from service.pipeline.opening import Opener
 from service.pipeline.priority import can_yield, give_way, yield_to_all
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
 
 Clock = Callable[[], float]
 
+REHEARSAL_PX = 320, 240
 FLUSH_S = 1.0
 """Longest wait for the collector of traces when the service ends. One that is well takes what waits in less; whoever
 restarts the service shall not wait for a dead one."""
@@ -213,7 +216,14 @@ def _calibrations(settings: Settings) -> Path | None:
 def session_options(settings: Settings, choice: Choice) -> SessionOptions:
     """How the sessions are opened that serve."""
     lanes = settings.lanes
-    return SessionOptions(lanes.provider, choice.layout.threads, lanes.nice, settings.calibration.graphs_dir)
+    return SessionOptions(
+        lanes.provider,
+        choice.layout.threads,
+        lanes.nice,
+        graphs=settings.calibration.graphs_dir,
+        device=lanes.device,
+        cache=lanes.provider_cache,
+    )
 
 
 def _policy_of(settings: Settings, variants: Sequence[Variant]) -> BudgetPolicy:
@@ -233,6 +243,7 @@ async def _serve(
     """Until a signal comes; how the drain went, and False when a thread is left behind."""
     clock = time.monotonic
     stop = signals()
+    await _rehearse(settings, prepared, controls, clock)
     statistics, recent = Statistics(prepared.loaded.entries), Recent(clock)
     told = Fanout(observer, statistics, recent)
     dataplane, lanes = compose(settings, prepared, told, clock)
@@ -328,45 +339,79 @@ def _edges(
     clock: Clock,
     tracer: Tracer,
 ) -> tuple[HttpServer, GrpcServer]:
-    routing = settings.routing
-    defaults = Defaults(routing.default_budget_ms, routing.default_mode, routing.policy)
-    image_bytes = settings.limits.image_bytes
-    request_bytes = settings.limits.request_bytes
-    limits = Limits(image_bytes, settings.limits.uploads_bytes, settings.http.upload_timeout_s, request_bytes)
-    open_inference = OpenInference(
-        dataplane,
-        statistics=statistics,
-        defaults=defaults,
-        batch=settings.limits.batch,
-        image_bytes=image_bytes,
-        controls=controls,
-        repository=changing,
-    )
-    app = create_http_app(
-        dataplane,
-        clock=clock,
-        defaults=defaults,
-        limits=limits,
-        scrape=scrape,
-        open_inference=open_inference,
-        recent=recent,
-        tracer=tracer,
-        repository=changing,
-    )
+    open_inference = _open_inference(settings, dataplane, changing, controls, statistics)
+    app = _http_app(settings, dataplane, changing, open_inference, recent, scrape, clock, tracer)
     timeout_s, keep_alive_s = settings.drain.timeout_s, settings.http.keep_alive_s
     http = HttpServer(app, clock=clock, keep_alive_s=keep_alive_s, timeout_s=timeout_s)
     grpc = GrpcServer(
         dataplane,
         clock=clock,
-        defaults=defaults,
-        image_bytes=image_bytes,
-        request_bytes=request_bytes,
+        defaults=_defaults(settings),
+        image_bytes=settings.limits.image_bytes,
+        request_bytes=settings.limits.request_bytes,
         reflection=settings.grpc.reflection,
         open_inference=open_inference,
         tracer=tracer,
         repository=changing,
     )
     return http, grpc
+
+
+def _defaults(settings: Settings) -> Defaults:
+    routing = settings.routing
+    return Defaults(routing.default_budget_ms, routing.default_mode, routing.policy)
+
+
+def _open_inference(
+    settings: Settings, dataplane: Dataplane, changing: Repository, controls: Controls, statistics: Statistics
+) -> OpenInference:
+    return OpenInference(
+        dataplane,
+        statistics=statistics,
+        defaults=_defaults(settings),
+        batch=settings.limits.batch,
+        image_bytes=settings.limits.image_bytes,
+        controls=controls,
+        repository=changing,
+    )
+
+
+def _http_app(
+    settings: Settings,
+    dataplane: Dataplane,
+    changing: Repository,
+    open_inference: OpenInference,
+    recent: Recent,
+    scrape: Scrape,
+    clock: Clock,
+    tracer: Tracer,
+) -> Application:
+    taken, timeout_s = settings.limits, settings.http.upload_timeout_s
+    return create_http_app(
+        dataplane,
+        clock=clock,
+        defaults=_defaults(settings),
+        limits=Limits(taken.image_bytes, taken.uploads_bytes, timeout_s, taken.request_bytes),
+        scrape=scrape,
+        open_inference=open_inference,
+        recent=recent,
+        tracer=tracer,
+        repository=changing,
+    )
+
+
+async def _rehearse(settings: Settings, prepared: Prepared, controls: Controls, clock: Clock) -> None:
+    """The first request is our own. It has a dataplane to itself, over the same sessions: nobody counts or logs it, and
+    nothing is learned from how long it takes. Whatever it is answered, limits are the operator's: the way is gone."""
+    dataplane, lanes = compose(settings, prepared, Fanout(), clock)
+    changing = repository(settings, prepared, dataplane, Fanout())
+    open_inference = _open_inference(settings, dataplane, changing, controls, Statistics(prepared.loaded.entries))
+    scrape = _scrape(Metrics())
+    app = _http_app(settings, dataplane, changing, open_inference, Recent(clock), scrape, clock, untraced)
+    dataplane.ready = True
+    await rehearse(app, encode_sample("JPEG", *REHEARSAL_PX))
+    await changing.close()
+    await asyncio.to_thread(lanes.close)
 
 
 @asynccontextmanager
@@ -394,8 +439,10 @@ def _scrape(metrics: Metrics) -> Scrape:
 def _where(settings: Settings, http_port: int, grpc_port: int, dataplane: Dataplane) -> str:
     http, grpc = (f"[{host}]" if ":" in host else host for host in (settings.http.host, settings.grpc.host))
     health = dataplane.health()
+    never = [f"{row.variant.name}: {row.not_routed}" for row in dataplane.variants() if row.not_routed]
     return (
         f"http://{http}:{http_port} and grpc://{grpc}:{grpc_port}, {health.variants} variants "
         f"({len(health.refused)} refused), {health.choice.layout} ({health.choice.why}) and "
         f"{health.statistics.background_lanes} background lanes"
+        + "".join(f"; no budget chooses {one}" for one in never)
     )
