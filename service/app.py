@@ -216,7 +216,14 @@ def _calibrations(settings: Settings) -> Path | None:
 def session_options(settings: Settings, choice: Choice) -> SessionOptions:
     """How the sessions are opened that serve."""
     lanes = settings.lanes
-    return SessionOptions(lanes.provider, choice.layout.threads, lanes.nice, settings.calibration.graphs_dir)
+    return SessionOptions(
+        lanes.provider,
+        choice.layout.threads,
+        lanes.nice,
+        graphs=settings.calibration.graphs_dir,
+        device=lanes.device,
+        cache=lanes.provider_cache,
+    )
 
 
 def _policy_of(settings: Settings, variants: Sequence[Variant]) -> BudgetPolicy:
@@ -432,8 +439,10 @@ def _scrape(metrics: Metrics) -> Scrape:
 def _where(settings: Settings, http_port: int, grpc_port: int, dataplane: Dataplane) -> str:
     http, grpc = (f"[{host}]" if ":" in host else host for host in (settings.http.host, settings.grpc.host))
     health = dataplane.health()
+    never = [f"{row.variant.name}: {row.not_routed}" for row in dataplane.variants() if row.not_routed]
     return (
         f"http://{http}:{http_port} and grpc://{grpc}:{grpc_port}, {health.variants} variants "
         f"({len(health.refused)} refused), {health.choice.layout} ({health.choice.why}) and "
         f"{health.statistics.background_lanes} background lanes"
+        + "".join(f"; no budget chooses {one}" for one in never)
     )
