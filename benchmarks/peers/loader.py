@@ -127,10 +127,11 @@ def run(asked: Asked, contents: list[bytes]) -> Told:
 
 
 def _loop(asked: Asked, selector: selectors.BaseSelector) -> Told:
+    """Until all have the answer to what they asked in time: no turn leaves work behind for the next one."""
     told = Told(asked.seconds)
     counted_from_s = time.perf_counter() + asked.warm_up_s
     until_s, now_s, cpu_s = counted_from_s + asked.seconds, 0.0, 0.0
-    while now_s < until_s:
+    while selector.get_map():
         ready = selector.select(TIMEOUT_S)
         if not ready:
             raise TimeoutError(f"no answer within {TIMEOUT_S:g} s")
@@ -141,8 +142,11 @@ def _loop(asked: Asked, selector: selectors.BaseSelector) -> Told:
                 cpu_s = time.process_time()
             elif fault is not None and now_s < until_s:
                 _note(told, key.data, fault, now_s)
-            if fault is not None:
+            if fault is not None and now_s < until_s:
                 selector.modify(key.data.socket, key.data.ask(), key.data)
+            elif fault is not None:
+                selector.unregister(key.data.socket)
+                key.data.socket.close()
     told.cpu_s = time.process_time() - cpu_s
     return told
 
