@@ -23,6 +23,8 @@ CLIENTS := .venv-conformance
 BROWSER := .venv-browser
 REHEARSAL := .rehearsal
 SUITES := triton kserve perf schema
+PEER := .venv-peer
+PEERS := fastapi litserve bentoml ray mlserver kserve pytriton
 SOURCES := service model_store tests proto docs benchmarks deploy
 EMPTY :=
 BUILT := $(STORE)/.built-$(subst $(EMPTY) $(EMPTY),_,$(strip $(notdir $(WEIGHTS)) $(VARIANTS)))
@@ -150,9 +152,27 @@ $(OPENVINO)/stamp: requirements/run.txt requirements/openvino.txt pyproject.toml
 	@touch $@
 
 .PHONY: bench
-bench: $(VENV)/dev.stamp ## the figures of the README, on this machine
+bench: figures peers ## everything about speed, on this machine (20 minutes; leave it alone): the next two
+
+.PHONY: figures
+figures: $(VENV)/dev.stamp ## the service's own figures (10 minutes)
 	$(BIN)/effserve build --store $(UNTRAINED)
 	$(BIN)/python -m benchmarks.figures --store $(UNTRAINED)
+
+.PHONY: peers
+peers: $(VENV)/dev.stamp $(PEERS:%=$(PEER)-%/tried) ## beside other model servers (10 minutes, and installs them), and its page
+	$(BIN)/effserve build b0 --store $(UNTRAINED)
+	$(BIN)/python -m benchmarks.peers --store $(UNTRAINED) --out benchmarks/results/peers.json
+	$(BIN)/python docs/generate.py
+
+# A server that cannot be had here is no failure: the reason stands in its folder, and in the results.
+$(PEER)-%/tried: requirements/peers-%.txt
+	@echo "installing $* ..."
+	@$(PYTHON) -m venv $(@D)
+	@rm -f $(@D)/stamp
+	@if $(@D)/bin/pip install --disable-pip-version-check --quiet -r $< 2>$(@D)/reason; then touch $(@D)/stamp; \
+	else echo "skipped: $*: $$(tail -n 1 $(@D)/reason)"; fi
+	@touch $@
 
 .PHONY: realtime
 realtime: $(VENV)/dev.stamp ## the simulator against the real server, on this machine (10 minutes; leave it alone)
@@ -181,7 +201,7 @@ LOCK := --quiet --universal --no-strip-extras --generate-hashes --python-version
 
 .PHONY: clean
 clean: ## remove everything that was made
-	rm -rf $(VENV) $(TORCH) $(OPENVINO) $(CLIENTS)-* $(BROWSER) $(REHEARSAL) .venv-lock .store $(UNTRAINED) .*_cache .coverage .hypothesis
+	rm -rf $(VENV) $(TORCH) $(OPENVINO) $(CLIENTS)-* $(PEER)-* $(BROWSER) $(REHEARSAL) .venv-lock .store $(UNTRAINED) .*_cache .coverage .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "effserve needs CPython >= 3.11, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12")'
