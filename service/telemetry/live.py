@@ -87,6 +87,8 @@ def _of_service(health: Health, fixed: Fixed) -> dict[Spec, Values]:
         table.ARRIVALS: now.arrivals_per_s,
         table.SLOWDOWN: health.latency.slowdown,
         table.MISS_RATE: health.latency.miss_rate,
+        table.WORKERS: 1,
+        table.RESTARTS: 0,
         table.REFUSED: len(health.refused),
         table.LOADING: len(health.loading),
         table.CORES: fixed.cores,
