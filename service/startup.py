@@ -127,7 +127,13 @@ def measure(
 ) -> Calibration:  # fmt: skip
     """Find out what decode and inference cost here, unless earlier starts did."""
     file = None if folder is None else CalibrationFile(folder, runtime_fingerprint(options, lanes))
-    calibrator = Calibrator(lanes=lanes, file=file, seconds_per_variant=seconds_per_variant, progress=announce)
+    calibrator = Calibrator(
+        lanes=lanes,
+        file=file,
+        seconds_per_variant=seconds_per_variant,
+        progress=announce,
+        own_clock=time.thread_time if options.on_caller else None,
+    )
     smallest = next(iter(loaded.runners.values())).preprocessing
     known = file is not None and set(SOURCES) <= file.decode().keys()
     samples = [] if known else _decode_samples()

@@ -32,6 +32,7 @@ class FixedCosts:
     reserve_s: float = 0.0
     stop_s: float | None = None
     """None: runs cannot be terminated."""
+    hand_over_s: float = 0.0
 
     def expected_s(self, variant: str, decode_s: float) -> float:
         """Mean."""
@@ -45,6 +46,10 @@ class FixedCosts:
     def changes(self) -> int:
         """None."""
         return 0
+
+    def dispatch_s(self) -> float:
+        """What a run keeps its lane longer."""
+        return self.hand_over_s
 
     def respond_s(self) -> float:
         """Reserve."""

@@ -36,7 +36,7 @@ DECODE_TRUST = 3.0
 """A run whose decoding took more than this many times what was expected, or less than its inverse, tells about its
 image and not about the machine: it leaves the window alone."""
 MOST_RESPOND_S = 0.02
-"""A stall of the event loop is no habit: longer responses count as this long."""
+"""A stall of the event loop is no habit: longer responses count as this long, and so do longer hand-overs."""
 BASE_STEP = 1.01
 """A base follows its median by 1 % a run, and never leaves half to double of what calibration found."""
 OTHERS = 3
@@ -47,6 +47,7 @@ LEVELS_APART = 1.1
 RESPOND_WINDOW = 200
 RESPOND_PRIOR_S = 0.0005
 """Assumed time from lane to response before the first one was measured."""
+DISPATCH_WINDOW = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,8 @@ class LatencyStatistics:
     """Share of a variant's recent runs that kept their bound, for those that ran."""
     runs: int
     """In the window."""
+    dispatch_s: float = 0.0
+    """Mean time that runs keep their lane beside running."""
 
 
 class LatencyModel:
@@ -163,6 +166,8 @@ class LatencyModel:
         self._own = {variant: OwnTail(self._miss_rate) for variant in self._inference}
         self._responds = SlidingQuantile(RESPOND_WINDOW)
         self._respond = RESPOND_PRIOR_S
+        self._dispatches = SlidingQuantile(DISPATCH_WINDOW)
+        self._dispatch = 0.0
         self._refresh()
 
     def learn(self, variant: str, cost: VariantCost) -> None:
@@ -210,7 +215,9 @@ class LatencyModel:
         """How well predictions hold."""
         coverage = {variant: own.coverage() for variant, own in self._own.items()}
         known = {variant: share for variant, share in coverage.items() if share is not None}
-        return LatencyStatistics(self._slowdown, self._tail, self._guard.miss_rate, known, len(self._ratios))
+        return LatencyStatistics(
+            self._slowdown, self._tail, self._guard.miss_rate, known, len(self._ratios), self._dispatch
+        )
 
     def at(self, busy: int) -> Costs:
         """Predictions for runs that begin with so many lanes at work, their own among them."""
@@ -239,6 +246,10 @@ class LatencyModel:
         """Upper quantile of the time from lane to response: kept in reserve from each budget."""
         return self._respond
 
+    def dispatch_s(self) -> float:
+        """See `Costs.dispatch_s`; none before the first run."""
+        return self._dispatch
+
     def terminate_s(self) -> float | None:
         """Time within which a terminated run stops; None where runs cannot be terminated."""
         return self._calibration.terminate_s
@@ -263,6 +274,12 @@ class LatencyModel:
         self._responds.add(min(respond_s, MOST_RESPOND_S))
         upper = self._responds.upper(self._miss_rate)
         self._respond = self._responds.largest(RESPOND_PRIOR_S) if upper is None else upper
+
+    def observe_dispatch(self, dispatch_s: float) -> None:
+        """Learn from how much longer a run kept its lane than it took."""
+        self._dispatches.add(min(max(dispatch_s, 0.0), MOST_RESPOND_S))
+        self._dispatch = self._dispatches.mean()
+        self._changes += 1
 
     def _take_in(self, ratio: float) -> None:
         """A live run displaces one of calibration, as long as enough are left for the quantile."""
@@ -339,6 +356,9 @@ class _AtLevel:
 
     def respond_s(self) -> float:
         return self.model.respond_s()
+
+    def dispatch_s(self) -> float:
+        return self.model.dispatch_s()
 
     def terminate_s(self) -> float | None:
         return self.model.terminate_s()

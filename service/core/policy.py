@@ -196,13 +196,13 @@ class BudgetPolicy:
     def _within_allowance(self, situation: Situation, job: Job, fitting: tuple[Variant, ...]) -> Variant | None:
         room_s, kept = situation.room_s(job), dict[bool, float]()
         for variant in fitting:
-            expected_s = situation.expected_s(job, variant)
-            bursts = room_s < expected_s
+            keeps_s = situation.keeps_s(job, variant)
+            bursts = room_s < keeps_s
             if bursts not in kept:
                 kept[bursts] = situation.allowance_s(
                     job, utilisation=self.utilisation, arrival_reserve=self.arrival_reserve, bursts=bursts
                 )
-            if expected_s <= kept[bursts]:
+            if keeps_s <= kept[bursts]:
                 return variant
         return None
 

@@ -133,7 +133,9 @@ class Scheduler:
         ended = self._end(now_s, lane)
         self._last_run_s = now_s
         if run is not None and ended.variant in self._policy.catalogue.variants:
-            self.latency.observe(run, busy=ended.busy, tail_s=ended.tail_end_s - ended.started_s)
+            held_s, tail_s = now_s - ended.started_s, ended.tail_end_s - ended.started_s - ended.dispatch_s
+            self.latency.observe(run, busy=ended.busy, tail_s=tail_s)
+            self.latency.observe_dispatch(held_s - run.seconds)
         if run is not None and not ended.abandoned and ended.job.question.insures:
             self._background.keep(replace(ended.job, in_hand=ended.variant, confidence=run.confidence))
         else:
@@ -318,11 +320,9 @@ class Scheduler:
         match action:
             case Start(lane) if lane in self._background:
                 self._background.start(now_s, action)
-            case Start(lane, job, decision):
-                busy = self._busy()
+            case Start(lane, job):
+                self._running[lane] = self._begun(now_s, action)
                 self._waiting.remove(job)
-                ends_s, tail_s = now_s + decision.expected_s, now_s + decision.tail_s
-                self._running[lane] = Running(lane, job, decision.variant, now_s, ends_s, tail_s, busy=busy)
             case Reject(job):
                 self._waiting.remove(job)
                 self._rejected += 1
@@ -331,6 +331,15 @@ class Scheduler:
             case _:
                 return self._deliver(action.job)
         return []
+
+    def _begun(self, now_s: float, start: Start) -> Running:
+        decision, dispatch_s = start.decision, self.latency.dispatch_s()
+        return Running(
+            start.lane, start.job, decision.variant, now_s,
+            expected_end_s=now_s + dispatch_s + decision.expected_s,
+            tail_end_s=now_s + dispatch_s + decision.tail_s,
+            busy=self._busy(), dispatch_s=dispatch_s,
+        )  # fmt: skip
 
     def _deliver(self, job: Job) -> list[Action]:
         """What a job has in hand is its answer; a run for a better one is nobody's any more."""

@@ -34,6 +34,7 @@ class Situation:
         """Time within which a terminated run stops; None when the rule may terminate none now."""
         self.front = catalogue.front(costs)
         self._respond_s = costs.respond_s()
+        self._dispatch_s = costs.dispatch_s()
         self._least_s: dict[tuple[str | None, float | None, float], float] = {}
 
     def eligible(self, job: Job) -> tuple[Variant, ...]:
@@ -56,13 +57,17 @@ class Situation:
         """Upper quantile of the service time."""
         return self.costs.tail_s(variant.name, job.decode_s)
 
+    def keeps_s(self, job: Job, variant: Variant) -> float:
+        """Mean time that a run keeps its lane: the service time, and what handing over takes."""
+        return self.expected_s(job, variant) + self._dispatch_s
+
     def least_s(self, job: Job) -> float:
-        """Mean service time at the cheapest eligible variant: what most questions are about, so it is kept. It is the
-        same for all who ask alike, also for who was terminated."""
+        """Mean lane time at the cheapest eligible variant: what most questions are about, so it is kept. It is the same
+        for all who ask alike, also for who was terminated."""
         alike = job.question.variant, job.question.min_top1, job.decode_s
         least_s = self._least_s.get(alike)
         if least_s is None:
-            least_s = self._least_s[alike] = self.expected_s(job, self.cheapest(job))
+            least_s = self._least_s[alike] = self.keeps_s(job, self.cheapest(job))
         return least_s
 
     def fitting(self, job: Job) -> tuple[Variant, ...]:
@@ -172,7 +177,7 @@ class Situation:
         List scheduling: whoever waits takes the lane that is free first, in deadline order, at the cheapest variant.
         """
         free_s = self.free_lanes_s()
-        heapq.heapreplace(free_s, free_s[0] + self.expected_s(job, variant))
+        heapq.heapreplace(free_s, free_s[0] + self.keeps_s(job, variant))
         for other in self._others(job):
             ends_s, until_s = free_s[0] + self.least_s(other), self.left_s(other)
             arriving_s = self.arriving(until_s, arrival_reserve) * self.least_s(job) / self.state.lanes

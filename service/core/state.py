@@ -24,6 +24,9 @@ class Costs(Protocol):
     def respond_s(self) -> float:
         """Time to keep back for the response."""
 
+    def dispatch_s(self) -> float:
+        """Mean time that a run keeps its lane beside running: until it begins, and until its end is noticed."""
+
     def terminate_s(self) -> float | None:
         """Time within which a terminated run stops; None where runs cannot be terminated."""
 
@@ -48,6 +51,8 @@ class Running:
     """Whether nobody waits for the answer any more."""
     busy: int = 1
     """Lanes at work when it began, as its prediction counted them."""
+    dispatch_s: float = 0.0
+    """What both ends allow for beside running."""
 
     def remaining_s(self, now_s: float) -> float:
         """Expected seconds until the lane is free; never below zero, however late the run is.

@@ -8,7 +8,8 @@ with half as many runs.
 Other work on the machine must not make one variant look dearer than another, or a cheap one would count as dominated,
 never be chosen, and never be measured again. So the variants are measured in turns, several times around, and a base
 is the *smallest* time, which other work can hardly touch, times the one factor by which runs of all variants usually
-exceed their smallest.
+exceed their smallest. Where a run stays on its thread, that is the thread's processor time, in which waiting for a core
+does not count; what runs took by the clock fills the window of ratios, so that a start beside other work is careful.
 """
 
 import hashlib
@@ -39,6 +40,8 @@ MIN_RUNS, MAX_RUNS = 2, 20
 MOST_RATIO = 2.0
 """Longer runs were other work on the machine; whether that is its habit, live runs will tell."""
 SCHEMA_VERSION: Literal[5] = 5
+DISTURBED_SHARE = 0.1
+"""Of the time of runs, waiting for a core: above it the start says so."""
 STOP_MARGIN = 2.0
 """Terminated runs stop within this many times their usual time to stop, nearly always."""
 
@@ -51,6 +54,16 @@ class Subject:
     graph_sha256: str
     input_size_px: int
     session: Stoppable
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What one took."""
+
+    seconds: float
+    """By the clock."""
+    own_s: float
+    """Without waiting for a core, where that can be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +175,15 @@ class Calibrator:
         seconds_per_variant: float = 1.0,
         progress: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.perf_counter,
+        own_clock: Callable[[], float] | None = None,
     ) -> None:
+        """`own_clock` stands still while its thread waits for a core; None where runs leave their thread."""
         self._lanes = lanes
         self._file = file
         self._seconds = seconds_per_variant
         self._progress = progress
         self._clock = clock
+        self._own_clock = clock if own_clock is None else own_clock
 
     def calibrate(
         self,
@@ -199,44 +215,51 @@ class Calibrator:
         return {name: measured for name, measured in found.items() if measured is not None}
 
     def _measure(self, subjects: Sequence[Subject], pool: ThreadPoolExecutor) -> dict[str, _Measured]:
-        busy: dict[str, list[float]] = {subject.name: [] for subject in subjects}
-        alone: dict[str, list[float]] = {subject.name: [] for subject in subjects}
+        busy: dict[str, list[_Run]] = {subject.name: [] for subject in subjects}
+        alone: dict[str, list[_Run]] = {subject.name: [] for subject in subjects}
         for turn in range(PASSES):
             for subject in subjects:
                 self._progress(f"measuring {subject.name}, turn {turn + 1} of {PASSES}")
                 runs = self._turn(subject, pool)
                 busy[subject.name] += runs
                 alone[subject.name] += self._alone(subject, pool, runs=len(runs) // self._lanes)
-        stops = {subject.name: self._stop(subject, min(busy[subject.name]), pool) for subject in subjects}
+        stops = {subject.name: self._stop(subject, _least_s(busy[subject.name]), pool) for subject in subjects}
+        self._tell([run for runs in busy.values() for run in runs])
         return _settle(busy, alone, stops)
+
+    def _tell(self, runs: Sequence[_Run]) -> None:
+        waited = 1 - sum(run.own_s for run in runs) / sum(run.seconds for run in runs) if runs else 0.0
+        if waited > DISTURBED_SHARE:
+            self._progress(f"runs waited {waited:.0%} of their time for a core that other work had")
 
     def _stop(self, subject: Subject, usual_s: float, pool: ThreadPoolExecutor) -> float | None:
         pixels = _pixels(subject)
         return termination.measure(subject.session, pixels, usual_s=usual_s, pool=pool, clock=self._clock)
 
-    def _turn(self, subject: Subject, pool: ThreadPoolExecutor) -> list[float]:
+    def _turn(self, subject: Subject, pool: ThreadPoolExecutor) -> list[_Run]:
         """One pass of one variant. Its first run pays for caches that the variant before has filled."""
         first = self._round(subject, pool, lanes=self._lanes, runs=1)
-        runs = min(max(math.ceil(self._seconds / PASSES / median(first)), MIN_RUNS), MAX_RUNS)
+        first_s = median(run.seconds for run in first)
+        runs = min(max(math.ceil(self._seconds / PASSES / first_s), MIN_RUNS), MAX_RUNS)
         return self._round(subject, pool, lanes=self._lanes, runs=runs)
 
-    def _alone(self, subject: Subject, pool: ThreadPoolExecutor, *, runs: int) -> list[float]:
+    def _alone(self, subject: Subject, pool: ThreadPoolExecutor, *, runs: int) -> list[_Run]:
         """Half as many runs on one lane, after `runs` on all; none where there is but one."""
         return self._round(subject, pool, lanes=1, runs=math.ceil(runs / 2)) if self._lanes > 1 else []
 
-    def _round(self, subject: Subject, pool: ThreadPoolExecutor, *, lanes: int, runs: int) -> list[float]:
+    def _round(self, subject: Subject, pool: ThreadPoolExecutor, *, lanes: int, runs: int) -> list[_Run]:
         """Run on some lanes at once; the single times of all of them."""
         pixels = _pixels(subject)
-        working = [pool.submit(self._times, lambda: subject.session.run(pixels), runs) for _ in range(lanes)]
+        working = [pool.submit(self._runs, lambda: subject.session.run(pixels), runs) for _ in range(lanes)]
         return [one for lane in working for one in lane.result()]
 
-    def _times(self, work: Callable[[], object], runs: int) -> list[float]:
-        times = []
-        for _ in range(runs):
-            started_s = self._clock()
+    def _runs(self, work: Callable[[], object], count: int) -> list[_Run]:
+        runs = []
+        for _ in range(count):
+            started_s, own_s = self._clock(), self._own_clock()
             work()
-            times.append(self._clock() - started_s)
-        return times
+            runs.append(_Run(self._clock() - started_s, self._own_clock() - own_s))
+        return runs
 
     def _decode_costs(
         self, samples: Sequence[DecodeSample], decode: Callable[[Source], object]
@@ -245,7 +268,8 @@ class Calibrator:
         self._progress("measuring decode")
         times: dict[str, list[tuple[float, float]]] = {}
         for sample in samples:
-            seconds = median(self._times(lambda body=sample.body: decode(body), 5))  # type: ignore[misc]
+            runs = self._runs(lambda body=sample.body: decode(body), 5)  # type: ignore[misc]
+            seconds = median(run.own_s for run in runs)
             times.setdefault(sample.header.format, []).append((sample.header.megapixels, seconds))
         return {name: _line(sorted(points)) for name, points in times.items()}
 
@@ -272,19 +296,24 @@ def _worst_stop_s(stops: Sequence[float | None]) -> float | None:
     return max(known) * STOP_MARGIN if known and len(known) == len(stops) else None
 
 
+def _least_s(runs: Sequence[_Run]) -> float:
+    return min(run.own_s for run in runs)
+
+
 def _settle(
-    busy: Mapping[str, Sequence[float]], alone: Mapping[str, Sequence[float]], stops: Mapping[str, float | None]
+    busy: Mapping[str, Sequence[_Run]], alone: Mapping[str, Sequence[_Run]], stops: Mapping[str, float | None]
 ) -> dict[str, _Measured]:
     """Bases and ratios; see the module's last paragraph."""
     if not busy:
         return {}
-    usual = median(run / min(runs) for runs in busy.values() for run in runs)
+    usual = median(run.own_s / _least_s(runs) for runs in busy.values() for run in runs)
+    bases_s = {name: _least_s(runs) * usual for name, runs in busy.items()}
     return {
         name: _Measured(
-            base_s=min(runs) * usual,
-            ratios=tuple(min(run / (min(runs) * usual), MOST_RATIO) for run in runs),
+            base_s=bases_s[name],
+            ratios=tuple(min(run.seconds / bases_s[name], MOST_RATIO) for run in runs),
             stop_s=stops[name],
-            alone_s=min(alone[name]) * usual if alone[name] else None,
+            alone_s=_least_s(alone[name]) * usual if alone[name] else None,
         )
         for name, runs in busy.items()
     }

@@ -25,7 +25,7 @@ from service.core.latency import VariantCost
 from service.pipeline.calibration import CalibrationFile
 from service.pipeline.executor import Runner
 from service.pipeline.priority import give_way, yield_to_all
-from service.pipeline.session import ExecutionProvider, Session, SessionError, SessionOptions, runtime_fingerprint
+from service.pipeline.session import Session, SessionError, SessionOptions, runtime_fingerprint
 from service.pipeline.store import StoredVariant
 
 LEAST_TURNS, MOST_TURNS = 3, 20
@@ -65,7 +65,7 @@ class Opener:
 
     def prepare(self) -> None:
         """From now on the calling thread is one for opening."""
-        if not self._stays:
+        if not self._options.on_caller:
             give_way(self._options.nice)
             return
         # Where there is no such priority, loading takes its share of the cores.
@@ -86,15 +86,10 @@ class Opener:
         runner = Runner(session, manifest.preprocessing)
         return Opened(entry, runner, self._cost(manifest.graph_sha256, runner, known, go_on), load_s)
 
-    @property
-    def _stays(self) -> bool:
-        """Whether a run is all on the thread that called it."""
-        return self._options.provider is ExecutionProvider.CPU and self._options.threads == 1
-
     def _cost(self, graph_sha256: str, runner: Runner, known: Known, go_on: Callable[[], None]) -> VariantCost:
         cost = self._calibrated(graph_sha256) or self._seen.get(graph_sha256)
         if cost is None:
-            cost = beside(runner, known, time.thread_time if self._stays else time.perf_counter, go_on)
+            cost = beside(runner, known, time.thread_time if self._options.on_caller else time.perf_counter, go_on)
         self._seen[graph_sha256] = cost
         return cost
 

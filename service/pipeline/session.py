@@ -57,6 +57,11 @@ class SessionOptions:
     nice: int = 0
     """How much the runtime's own threads, which there are with more than one, give way: as much as lanes do."""
 
+    @property
+    def on_caller(self) -> bool:
+        """Whether a run is all on the thread that called it, whose processor time and priority are then the run's."""
+        return self.provider is ExecutionProvider.CPU and self.threads == 1
+
 
 def check_provider(provider: ExecutionProvider) -> None:
     """Raise `SessionError` naming what is installed when `provider` is not."""

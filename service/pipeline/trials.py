@@ -75,7 +75,7 @@ def _known(
     if known is not None:
         return known
     announce(f"measuring {name} on {layout}")
-    clock = time.thread_time if layout.threads == 1 else time.perf_counter
+    clock = time.thread_time if options.on_caller else time.perf_counter
     calibrator = Calibrator(lanes=layout.lanes, file=file, seconds_per_variant=seconds * SHARE, clock=clock)
     return _measured(entry, options, calibrator)
 

@@ -86,6 +86,7 @@ def _of_service(health: Health, fixed: Fixed) -> dict[Spec, Values]:
         table.BACKLOG: now.backlog_s,
         table.ARRIVALS: now.arrivals_per_s,
         table.SLOWDOWN: health.latency.slowdown,
+        table.HAND_OVER: health.latency.dispatch_s,
         table.MISS_RATE: health.latency.miss_rate,
         table.WORKERS: 1,
         table.RESTARTS: 0,

@@ -151,6 +151,9 @@ WASTED = _gauge(
 BACKLOG = _gauge("backlog_seconds", "Predicted work for each lane.", workers=Over.MEAN)
 ARRIVALS = _gauge("arrivals_per_second", "Arrivals over the last second.", workers=Over.SUM)
 SLOWDOWN = _gauge("slowdown_ratio", "How much slower the machine runs now than at calibration.", workers=Over.MEAN)
+HAND_OVER = _gauge(
+    "hand_over_seconds", "Mean time that runs keep their lane beside running, over the last 200.", workers=Over.MEAN
+)
 MISS_RATE = _gauge(
     "tail_miss_rate",
     "Share of runs that the predicted tail leaves out now. Feedback moves it around `routing.miss_rate`, down after "
@@ -214,8 +217,8 @@ COUNTED = (
 """Moved by events."""
 LIVE = (
     READY, INFO, WAITING, INSURED, LANES, THREADS, BUSY, BUSY_SECONDS, BACKGROUND, UPGRADING, CORES, PRICE, WASTED,
-    BACKLOG, ARRIVALS, SLOWDOWN, MISS_RATE, WORKERS, RESTARTS, REFUSED, SPANS, LOADING, VARIANT, LOADED, ROUTED, LOAD,
-    GRAPH_BYTES, PARAMS, RUN_MACS, EXPECTED, TAIL, COVERAGE,
+    BACKLOG, ARRIVALS, SLOWDOWN, HAND_OVER, MISS_RATE, WORKERS, RESTARTS, REFUSED, SPANS, LOADING, VARIANT, LOADED,
+    ROUTED, LOAD, GRAPH_BYTES, PARAMS, RUN_MACS, EXPECTED, TAIL, COVERAGE,
 )  # fmt: skip
 """Read when scraped."""
 TABLE = COUNTED + LIVE

@@ -132,7 +132,7 @@ class Conservative(Metered):
 
 
 def _keeps_up(situation: Situation, job: Job, variant: Variant, rate_per_s: float) -> bool:
-    return situation.state.lanes / situation.expected_s(job, variant) >= rate_per_s
+    return situation.state.lanes / situation.keeps_s(job, variant) >= rate_per_s
 
 
 def _leaves(situation: Situation, job: Job, variant: Variant, share: float) -> bool:

@@ -25,7 +25,7 @@ class Row:
 
 def profile(situation: Situation, job: Job) -> tuple[Row, ...]:
     """The Pareto front at present costs, decoding of `job`'s image included, most accurate first."""
-    return tuple(Row(v.name, rank(v), situation.expected_s(job, v), situation.tail_s(job, v)) for v in situation.front)
+    return tuple(Row(v.name, rank(v), situation.keeps_s(job, v), situation.tail_s(job, v)) for v in situation.front)
 
 
 def rate_grid(rows: tuple[Row, ...], lanes: int) -> tuple[float, ...]:

@@ -33,6 +33,13 @@ def test_a_run_is_predicted_by_how_many_lanes_will_be_at_work() -> None:
     )
 
 
+def test_a_hand_over_takes_as_long_however_many_lanes_are_at_work() -> None:
+    """It is the event loop's."""
+    latency = levels().latency
+    latency.observe_dispatch(0.002)
+    assert latency.at(1).dispatch_s() == latency.at(2).dispatch_s() == pytest.approx(0.002)
+
+
 def test_a_request_that_is_asked_about_counts_as_one_more() -> None:
     """Alone on an idle machine; the second where one runs."""
     subject = levels()

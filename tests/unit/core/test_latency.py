@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from service.core.latency import Calibration, DecodeCost, LatencyModel, Observation
+from service.core.latency import MOST_RESPOND_S, Calibration, DecodeCost, LatencyModel, Observation
 from service.core.quantile import SlidingQuantile
 from service.core.values import ImageHeader
 
@@ -259,3 +259,29 @@ def test_reserves_are_the_same_however_many_are_busy() -> None:
     """The response and a termination do not depend on other lanes, as far as anybody knows."""
     subject = _levels(0.012)
     assert (subject.at(1).respond_s(), subject.at(1).terminate_s()) == (subject.respond_s(), None)
+
+
+def test_a_hand_over_takes_what_runs_kept_their_lanes_longer_than_they_took() -> None:
+    """In the mean; nothing before the first run."""
+    subject = _model()
+    assert subject.dispatch_s() == 0.0
+    for seconds in (0.001, 0.003):
+        subject.observe_dispatch(seconds)
+    assert subject.dispatch_s() == subject.at(1).dispatch_s() == pytest.approx(0.002)
+    assert subject.statistics().dispatch_s == pytest.approx(0.002)
+
+
+@pytest.mark.parametrize(("seconds", "counted_s"), [(-0.001, 0.0), (5.0, MOST_RESPOND_S)])
+def test_a_hand_over_is_never_negative_and_a_stall_is_no_habit(seconds: float, counted_s: float) -> None:
+    """Clocks of two threads, a suspended machine."""
+    subject = _model()
+    subject.observe_dispatch(seconds)
+    assert subject.dispatch_s() == counted_s
+
+
+def test_hand_overs_are_no_part_of_what_a_variant_costs() -> None:
+    """They keep lanes, and budgets have a reserve of their own for the way out."""
+    subject = _model()
+    before = subject.expected_s("b0", 0.0), subject.tail_s("b0", 0.0)
+    subject.observe_dispatch(0.01)
+    assert (subject.expected_s("b0", 0.0), subject.tail_s("b0", 0.0)) == before

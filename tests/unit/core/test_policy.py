@@ -345,3 +345,13 @@ def test_a_strict_job_whose_tail_does_not_fit_at_its_turn_is_refused() -> None:
     action = policy().next_action(0.007, state(job(1, 0.025, mode=Mode.STRICT)), COSTS)
     assert isinstance(action, Reject)
     assert action.error.kind is ErrorKind.INFEASIBLE_BUDGET
+
+
+def test_those_who_wait_need_their_lane_for_the_hand_over_too() -> None:
+    """Four runs of 16 ms fit 70 ms one after the other, but not with 4 ms between them."""
+    waiting = [job(number, 0.07, decode_s=0.0) for number in range(1, 4)]
+    last = job(4, 0.07, mode=Mode.STRICT)
+    for hand_over_s, late in ((0.0, False), (0.004, True)):
+        costs = FixedCosts(tail_factor=1.0, hand_over_s=hand_over_s)
+        refused = policy().admit(0.0, last, state(*waiting), costs)
+        assert (refused is not None) is late

@@ -302,3 +302,29 @@ def test_a_lane_whose_client_left_counts_as_soon_free() -> None:
     subject.submit(0.0, job(2, 1.0))
     assert _stopped(subject.cancel(0.01, 2)) == [1]
     assert _stopped(subject.submit(0.01, job(9, 0.03, at_s=0.01))) == []
+
+
+def test_what_runs_keep_their_lane_longer_than_they_take_is_learnt() -> None:
+    """Two milliseconds from being started to being noticed, beside the run."""
+    subject = scheduler()
+    subject.submit(0.0, job(1))
+    subject.finish(0.018, 0, RUN)
+    assert subject.latency.dispatch_s() == pytest.approx(0.002)
+
+
+def test_a_run_is_expected_to_keep_its_lane_until_it_is_noticed_to_have_ended() -> None:
+    """So whoever comes next waits for that, too."""
+    quick, slow = scheduler(), scheduler()
+    slow.latency.observe_dispatch(0.002)
+    for subject in (quick, slow):
+        subject.submit(0.0, job(1, 0.02))
+    assert slow.statistics(0.0).backlog_s - quick.statistics(0.0).backlog_s == pytest.approx(0.002)
+
+
+def test_bounds_are_judged_by_runs_alone() -> None:
+    """A late notice is no miss of the run's bound."""
+    soon, late = scheduler(), scheduler()
+    for subject, noticed_s in ((soon, 0.016), (late, 0.1)):
+        subject.submit(0.0, job(1, 0.02))
+        subject.finish(noticed_s, 0, RUN)
+    assert soon.latency.statistics().miss_rate == late.latency.statistics().miss_rate

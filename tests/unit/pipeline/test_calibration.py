@@ -416,3 +416,51 @@ def test_a_folder_that_cannot_be_written_to_costs_no_start(tmp_path: Path, clock
     found = calibrator.calibrate([subject("b0", TimedSession(clock, 0.1))], (), lambda _: None)
     assert found.inference_s["b0"] == pytest.approx(0.1)
     assert "could not be kept" in announced[-1]
+
+
+# Beside other work.
+
+
+class WaitingSession(TimedSession):
+    """Waits for a core, for as long as it works, in the first `waits` runs."""
+
+    def __init__(self, clock: Clock, own: Clock, seconds: float, *, waits: int) -> None:
+        super().__init__(clock, seconds)
+        self._own, self._waits = own, waits
+
+    def run(self, pixels: npt.NDArray[np.uint8], stop: Stop | None = None) -> npt.NDArray[np.float32]:
+        """Let both times pass."""
+        self._own.now_s += self._seconds[0]
+        if self.runs < self._waits:
+            self._clock.now_s += self._seconds[0]
+        return super().run(pixels, stop)
+
+
+def test_waiting_for_a_core_is_no_part_of_what_a_run_costs(clock: Clock) -> None:
+    """Each run of b1 takes 0.4 s by the clock, half of which it works."""
+    own = Clock()
+    calibrator = Calibrator(lanes=2, file=None, clock=clock, own_clock=own)
+    subjects = [
+        subject("b0", WaitingSession(clock, own, 0.1, waits=0)),
+        subject("b1", WaitingSession(clock, own, 0.2, waits=1000)),
+    ]
+    found = calibrator.calibrate(subjects, (), lambda _: None)
+    assert found.inference_s == pytest.approx({"b0": 0.1, "b1": 0.2})
+    assert found.alone_s == pytest.approx({"b0": 0.1, "b1": 0.2})
+
+
+def test_runs_that_waited_make_the_first_bounds_careful(clock: Clock) -> None:
+    """They took twice as long as they worked, and so may the next ones."""
+    own = Clock()
+    calibrator = Calibrator(lanes=1, file=None, clock=clock, own_clock=own)
+    found = calibrator.calibrate([subject("b0", WaitingSession(clock, own, 0.1, waits=1000))], (), lambda _: None)
+    assert found.ratios == pytest.approx([2.0] * len(found.ratios))
+
+
+@pytest.mark.parametrize(("waits", "told"), [(0, False), (1000, True)])
+def test_a_start_says_that_other_work_has_the_cores(clock: Clock, waits: int, told: bool) -> None:
+    """And nothing on a machine of its own."""
+    own, announced = Clock(), list[str]()
+    calibrator = Calibrator(lanes=1, file=None, clock=clock, own_clock=own, progress=announced.append)
+    calibrator.calibrate([subject("b0", WaitingSession(clock, own, 0.1, waits=waits))], (), lambda _: None)
+    assert ("waited 50%" in announced[-1]) is told
