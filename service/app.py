@@ -326,6 +326,7 @@ def assemble(
     scrape: Scrape,
     *,
     repository_kind: Callable[..., Repository] = Repository,
+    shares_port: bool = False,
     on_lost: Callable[[], None] = lambda: None,
 ) -> Parts:
     """Everything that serves, on the event loop that is to own it. `on_lost` is called when an HTTP connection ends."""
@@ -336,7 +337,16 @@ def assemble(
     changing = repository(settings, prepared, dataplane, observer, repository_kind)
     told.metrics.watch(dataplane.health, dataplane.variants)
     http, grpc = _edges(
-        settings, dataplane, changing, statistics, recent, scrape, clock, told.tracer, on_lost, prepared.place
+        settings,
+        dataplane,
+        changing,
+        statistics=statistics,
+        recent=recent,
+        scrape=scrape,
+        clock=clock,
+        tracer=told.tracer,
+        shares_port=shares_port,
+        on_lost=on_lost,
     )
     return Parts(dataplane, lanes, changing, http, grpc)
 
@@ -402,13 +412,14 @@ def _edges(
     settings: Settings,
     dataplane: Dataplane,
     changing: Repository,
+    *,
     statistics: Statistics,
     recent: Recent,
     scrape: Scrape,
     clock: Clock,
     tracer: Tracer,
+    shares_port: bool,
     on_lost: Callable[[], None],
-    place: Place,
 ) -> tuple[HttpServer, GrpcServer]:
     routing = settings.routing
     defaults = Defaults(routing.default_budget_ms, routing.default_mode, routing.policy)
@@ -446,7 +457,7 @@ def _edges(
         open_inference=open_inference,
         tracer=tracer,
         repository=changing,
-        shares_port=place.of > 1,
+        shares_port=shares_port,
     )
     return http, grpc
 

@@ -128,6 +128,7 @@ class Member:
             self._told,
             partial(self._channel.ask, "scrape"),
             repository_kind=self._shared_repository,
+            shares_port=True,
             on_lost=self._on_lost,
         )
         try:
@@ -136,7 +137,7 @@ class Member:
             return f"the port of gRPC cannot be shared: {error.strerror}"
         await parts.http.start_adopting()
         await parts.grpc.start()
-        self._adopting = Adopting(self._connections, parts.http.adopt)
+        self._adopting = Adopting(self._connections, partial(self._adopt, parts))
         self._adopting.start()
         parts.dataplane.ready = True
         await parts.grpc.set_serving(True)
@@ -182,6 +183,14 @@ class Member:
     def _shared_repository(self, **parts: Any) -> SharedRepository:  # noqa: ANN401
         self._repository = SharedRepository(ask_all=partial(self._channel.ask, "change"), **parts)
         return self._repository
+
+    async def _adopt(self, parts: Parts, connection: socket.socket) -> None:
+        try:
+            await parts.http.adopt(connection)
+        except OSError:
+            # Its client has gone on the way.
+            connection.close()
+            self._on_lost()
 
     def _on_lost(self) -> None:
         self._lost += 1

@@ -171,7 +171,9 @@ class Adopting:
             asyncio.get_running_loop().remove_reader(self._theirs)
             return False
         for descriptor in descriptors:
-            task = asyncio.create_task(self._adopt(socket.socket(fileno=descriptor)))
+            connection = socket.socket(fileno=descriptor)
+            connection.setblocking(False)
+            task = asyncio.create_task(self._adopt(connection))
             self._adopting.add(task)
             task.add_done_callback(self._adopting.discard)
         return True

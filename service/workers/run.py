@@ -26,8 +26,8 @@ def run(settings: Settings, progress: Progress) -> None:
     _check_grpc(settings)
     observer = logs.Logs(requests=settings.log.requests)
     observer.observe(LifecycleChanged("starting", workers.why))
-    with progress(steps(settings.store.dir)) as begin:
-        uvloop.run(Supervisor(settings, observer, count=workers.count, cores=cores).run(begin))
+    supervisor = Supervisor(settings, observer, count=workers.count, cores=cores)
+    uvloop.run(supervisor.run(progress(steps(settings.store.dir))))
 
 
 def wanted(settings: Settings, cores: int) -> Workers:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,7 +74,6 @@ class Supervisor:
         self._count = count
         self._cores = cores
         self._workers: dict[int, Worker] = {}
-        self._keeping: list[asyncio.Task[None]] = []
         self._merged = Merged()
         self._turn = asyncio.Lock()
         """Held while what is served changes, and while a worker starts to serve it."""
@@ -84,15 +83,16 @@ class Supervisor:
     def __repr__(self) -> str:
         return f"<Supervisor {len(self._serving())}/{self._count} workers>"
 
-    async def run(self, announce: Announce) -> None:
-        """Serve until a signal comes. Raises `StartupError`."""
+    async def run(self, progress: AbstractContextManager[Announce]) -> None:
+        """Serve until a signal comes; `progress` shows how it starts. Raises `StartupError`."""
         stop = app.signals()
         self._reserve()
         try:
-            await _unless(stop, self._start(announce))
+            with progress as announce:
+                await _unless(stop, self._start(announce))
             if not stop.is_set():
                 self._observer.observe(LifecycleChanged("ready", self._where()))
-                await stop.wait()
+                await _unless(stop, self._keep_all())
                 await self._drain(stop)
         finally:
             await self._end()
@@ -117,7 +117,6 @@ class Supervisor:
         await asyncio.gather(*(self._born(number) for number in range(2, self._count + 1)))
         await asyncio.gather(*map(self._serve, self._workers.values()))
         self._acceptor.start()
-        self._keeping = [asyncio.create_task(self._keep(worker)) for worker in self._workers.values()]
 
     async def _born(self, number: int, announce: Announce = lambda _: None) -> Worker:
         """A worker that is ready to serve. Raises `StartupError` when it cannot be."""
@@ -138,7 +137,9 @@ class Supervisor:
         with theirs, their_connections:
             passed = theirs.fileno(), their_connections.fileno()
             process = _process(passed)
-        give_now(control, Birth(self._settings, number, self._known))
+        # One that is gone already is found out by listening to it.
+        with suppress(OSError):
+            give_now(control, Birth(self._settings, number, self._known))
         prepared: asyncio.Future[Known] = asyncio.get_running_loop().create_future()
         seat = Seat(connections)
         channel = Channel(self._handlers(prepared, seat, announce))
@@ -193,6 +194,10 @@ class Supervisor:
                 return
             except ChannelClosed:
                 return
+
+    async def _keep_all(self) -> None:
+        """For ever."""
+        await asyncio.gather(*map(self._keep, list(self._workers.values())))
 
     async def _keep(self, worker: Worker) -> None:
         """Start a worker again whenever it ends."""
@@ -272,7 +277,8 @@ class Supervisor:
     async def _served(self) -> Known | None:
         """By those that live; else what was served at the start."""
         for worker in self._serving():
-            with suppress(ChannelClosed):
+            # One that cannot say it any more is no reason not to ask the next.
+            with suppress(ChannelClosed, EffserveError):
                 known: Known = await worker.channel.ask("known")
                 return known
         return self._known
@@ -280,7 +286,6 @@ class Supervisor:
     async def _drain(self, stop: asyncio.Event) -> None:
         self._draining = True
         stop.clear()
-        await self._forget(self._keeping)
         workers = self._serving()
         await _all_asked(workers, "drain")
         await app.grace(self._settings, stop, self._observer)
@@ -290,7 +295,6 @@ class Supervisor:
 
     async def _end(self) -> None:
         """Of everything that was begun. Workers that have finished end when nobody is there to ask them."""
-        await self._forget(self._keeping)
         await self._acceptor.stop()
         self._grpc_port.close()
         workers = list(self._workers.values())
@@ -300,12 +304,6 @@ class Supervisor:
                 worker.process.kill()
         await asyncio.gather(*(worker.ended() for worker in workers))
         await asyncio.gather(*map(self._bury, workers))
-
-    @staticmethod
-    async def _forget(tasks: Sequence["asyncio.Task[None]"]) -> None:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _serving(self) -> list[Worker]:
         return [worker for _, worker in sorted(self._workers.items()) if worker.serving]
@@ -327,9 +325,13 @@ class Supervisor:
 
 
 def _process(sockets: tuple[int, int]) -> subprocess.Popen[bytes]:
+    """Raises `StartupError`."""
     # -P: what happens to lie where the service is started must not be taken for it.
     command = [sys.executable, "-P", "-m", "service.workers", *map(str, sockets)]
-    return subprocess.Popen(command, pass_fds=sockets)
+    try:
+        return subprocess.Popen(command, pass_fds=sockets)
+    except OSError as error:
+        raise StartupError(f"a worker cannot be started: {error.strerror}") from error
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
