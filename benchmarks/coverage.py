@@ -16,6 +16,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from pydantic import TypeAdapter
 
 from benchmarks import machine, report
 from benchmarks.machine import Machine
@@ -218,6 +219,42 @@ class Results:
 
     machine: Machine
     coverage: list[Coverage]
+
+
+def read(path: Path) -> Results:
+    """The file of an earlier run. Raises `ValueError`, `OSError`."""
+    return TypeAdapter(Results).validate_json(path.read_bytes())
+
+
+def page_tables(results: Results) -> list[report.Table]:
+    """In short, a column for each source of times: for a page."""
+    columns = [_in_short(one) for one in results.coverage]
+    rows = [(what, *(column[what] for column in columns)) for what in columns[0]]
+    headings = ("", *(one.source.partition(",")[0] for one in results.coverage))
+    note = (
+        f"Share of runs within the tail that was predicted for them; wanted: {LEAST:.1%} to {MOST:.1%} of each variant "
+        f"and {LEAST_AFTER_SHIFT:.0%} of the first {FIRST} runs after the machine gets slower."
+    )
+    return [report.Table("Estimator", headings, rows, note), report.machine_table(results.machine)]
+
+
+def _in_short(one: Coverage) -> dict[str, str]:
+    usual = [held for held in one.held if held.spell == "usual"]
+    whole, variants, shifts = usual[0], usual[1:], {shift.change: shift for shift in one.shifts}
+    slower = next(held for held in one.held if held.spell.endswith("slower"))
+    noisy = next(held for held in one.held if held.spell == f"{held.variant} noisier")
+    first = f"first {FIRST} runs"
+    return {
+        "all runs": f"{whole.coverage:.2%}",
+        "the variant with the least, the one with the most": " to ".join(
+            f"{find(held.coverage for held in variants):.2%}" for find in (min, max)
+        ),
+        f"machine {slower.spell}": f"{slower.coverage:.2%}",
+        f"{first}, machine {one.shifts[0].change}": f"{one.shifts[0].coverage:.2%}",
+        f"{first} after it recovered": f"{shifts['back'].coverage:.2%}",
+        "a variant half as noisy again": f"{noisy.coverage:.2%}",
+        "bound ÷ median": f"{whole.bound_to_median:.2f}",
+    }
 
 
 def main(

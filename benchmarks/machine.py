@@ -106,7 +106,16 @@ def _ours_s() -> float:
 
 def first_thread_cpu_s(pid: int) -> float:
     """Processor time of a process's first thread so far: in a server that of its event loop. Raises `OSError`."""
-    _, _, fields = Path(f"/proc/{pid}/task/{pid}/stat").read_text(encoding="utf-8").rpartition(")")
+    return _cpu_s(Path(f"/proc/{pid}/task/{pid}/stat"))
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time of a process so far. Raises `OSError`."""
+    return _cpu_s(Path(f"/proc/{pid}/stat"))
+
+
+def _cpu_s(stat: Path) -> float:
+    _, _, fields = stat.read_text(encoding="utf-8").rpartition(")")
     user, system = fields.split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 

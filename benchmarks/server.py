@@ -74,19 +74,19 @@ def serving(
         log = Path(folder) / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                _command(store),
+                command(store),
                 env=_environment(calibrate_s, lanes) | dict(settings or {}),
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
         try:
-            yield _ready(process, log)
+            yield ready(process, log)
         finally:
             _stop(process)
 
 
-def _command(store: Path) -> list[str]:
-    """Latency does not depend on the weights, so untrained ones are routed to as well."""
+def command(store: Path) -> list[str]:
+    """How it is started. Latency does not depend on the weights, so untrained ones are routed to as well."""
     effserve = Path(sys.executable).with_name("effserve")
     return [
         str(effserve), "serve", "--store", str(store), "--http-port", "0", "--grpc-port", "0", "--route-untrained",
@@ -105,13 +105,14 @@ def _environment(calibrate_s: float, lanes: int | None) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("EFFSERVE_")} | ours
 
 
-def _ready(process: subprocess.Popen[bytes], log: Path) -> Server:
+def ready(process: subprocess.Popen[bytes], log: Path) -> Server:
+    """The server once it says so in its log. Raises `ServerError`."""
     until_s = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < until_s and process.poll() is None:
         ports = _ports(log.read_text())
         if ports is not None:
             return Server(process.pid, *ports)
-        time.sleep(0.05)
+        time.sleep(0.01)
     raise ServerError(f"the server did not get ready; the end of its output:\n{log.read_text()[-1000:]}")
 
 

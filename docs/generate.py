@@ -16,6 +16,9 @@ from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
+from benchmarks import coverage
+from benchmarks.decode import page as decode
+from benchmarks.decode import study as decode_study
 from benchmarks.g16 import page as g16
 from benchmarks.g16 import study as g16_study
 from benchmarks.layouts import page as layouts
@@ -75,8 +78,8 @@ METRICS = """\
 stand `process_*` and `python_info` of the client library. Times are in seconds. A histogram has the series `_bucket`,
 `_sum` and `_count`.
 
-With several [workers](scaling.md) each of them answers for all: `workers` says what is shown of their values. Counts of a
-worker that was killed remain, but for its last five seconds.
+With several [workers](scaling.md) each of them answers for all: `workers` says what is shown of their values. Counts of
+a worker that was killed remain, but for its last five seconds.
 
 {table}
 ## Labels
@@ -140,13 +143,15 @@ PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors_page,
 }
 
-WITH_FIGURES = ("g16.md", "layouts.md", "scheduling.md", "validation.md")
+WITH_FIGURES = ("g16.md", "layouts.md", "preprocessing.md", "scheduling.md", "validation.md")
 """Pages with tables from a file of results, where they are there."""
 RESULTS: dict[str, Callable[[Path], list[Table]]] = {
+    "decode": lambda path: decode.tables(decode_study.read(path)),
     "g16": lambda path: g16.tables(g16_study.read(path)),
     "layouts": lambda path: layouts.tables(layouts_study.read(path)),
     "scheduling": lambda path: scheduling.tables(study.read(path)),
     "realtime": lambda path: realtime.tables(validation.read(path)),
+    "coverage": lambda path: coverage.page_tables(coverage.read(path)),
 }
 """Tables of a file of results, by the beginning of its name."""
 FIGURES = re.compile(

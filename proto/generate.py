@@ -1,4 +1,4 @@
-"""Regenerates the gRPC stubs in `service/wire/` from the .proto files; `--check` only compares.
+"""Regenerates the stubs in `service/wire/` from the .proto files; `--check` only compares.
 
 The files stay where protoc wants them (`effserve/v1/…`), because that path is the descriptor's name, which reflection
 shows and other languages import. The Python modules live in `service.wire`; so their imports and module names are
@@ -16,7 +16,8 @@ from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent
 WIRE = ROOT.parent / "service" / "wire"
-PROTOS = ("effserve/v1/classifier.proto", "inference/grpc_inference.proto")
+SERVICES = ("effserve/v1/classifier.proto", "inference/grpc_inference.proto")
+PROTOS = (*SERVICES, "graphs/graph.proto")
 REPLACED = {
     f"{begin}{Path(proto).parent.as_posix().replace('/', '.')}{end}": f"{begin}service.wire{end}"
     for proto in PROTOS
@@ -31,10 +32,11 @@ class GenerationError(Exception):
 def stubs() -> dict[str, str]:
     """Content of each stub by file name. Raises `GenerationError`."""
     with tempfile.TemporaryDirectory() as folder:
-        outputs = [f"--{kind}_out={folder}" for kind in ("python", "pyi", "grpc_python")]
+        messages = [f"--{kind}_out={folder}" for kind in ("python", "pyi")]
         includes = [f"-I{ROOT}", f"-I{files('grpc_tools') / '_proto'}"]
-        if protoc.main(["protoc", *includes, *outputs, *PROTOS]) != 0:
-            raise GenerationError(", ".join(PROTOS))
+        for outputs, protos in ((messages, PROTOS), ([f"--grpc_python_out={folder}"], SERVICES)):
+            if protoc.main(["protoc", *includes, *outputs, *protos]) != 0:
+                raise GenerationError(", ".join(protos))
         return {path.name: _relocated(path.read_text()) for path in sorted(Path(folder).rglob("*.py*"))}
 
 

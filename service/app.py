@@ -8,14 +8,15 @@ period short.
 
 import asyncio
 import gc
-import signal
+import os
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import uvloop
 
@@ -30,11 +31,15 @@ from service.core.trace import Tracer, untraced
 from service.core.values import Variant
 from service.core.workers import ALONE, Place, shares
 from service.dataplane import REFERENCE_IMAGE, Dataplane
+from service.draining import drain, in_hand, signals
 from service.edges.grpc.server import GrpcServer
 from service.edges.http.app import Limits, Scrape, create_http_app
 from service.edges.http.server import HttpServer
+from service.edges.oip.controls import Controls
+from service.edges.oip.log_settings import LogSettings
 from service.edges.oip.service import OpenInference
 from service.edges.oip.statistics import Statistics
+from service.edges.oip.trace_settings import TraceSettings
 from service.edges.questions import Defaults
 from service.edges.recent import Recent
 from service.pipeline import trials
@@ -57,8 +62,9 @@ if TYPE_CHECKING:
 
 Clock = Callable[[], float]
 
-FLUSH_S = 5.0
-"""Longest wait for the collector of traces when the service ends: whoever restarts it shall not wait for a dead one."""
+FLUSH_S = 1.0
+"""Longest wait for the collector of traces when the service ends. One that is well takes what waits in less; whoever
+restarts the service shall not wait for a dead one."""
 
 
 Progress = Callable[[int], AbstractContextManager[Announce]]
@@ -79,16 +85,20 @@ def run(settings: Settings, progress: Progress = _silent, note: str = "") -> Non
         with progress(steps(settings.store.dir)) as begin:
             prepared = prepare(settings, told.observer, begin)
         freeze()
-        uvloop.run(_serve(settings, prepared, told))
+        how, ended = uvloop.run(_serve(settings, prepared, told))
+    told.observer.observe(LifecycleChanged("stopped", how))
+    if not ended:
+        leave()
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Whoever wants to know."""
+    """Whoever wants to know, and what can be changed of that."""
 
     observer: Observer
     metrics: Metrics
     tracer: Tracer
+    controls: Controls
 
 
 @contextmanager
@@ -96,13 +106,16 @@ def telling(settings: Settings, cores: int) -> Iterator[Told]:
     """Metrics, logs and, if they are wanted, traces, which are sent at the end. Raises `StartupError`."""
     tracing = _tracing(settings)
     metrics = Metrics(cores=cores, price_per_core_hour=settings.telemetry.price_per_core_hour)
-    observers: list[Observer] = [metrics, logs.Logs(requests=settings.log.requests)]
+    lines = logs.Logs(requests=settings.log.requests)
+    controls = Controls(
+        LogSettings(lines, changes=settings.log.changes), TraceSettings(tracing, changes=settings.tracing.changes)
+    )
     if tracing is None:
-        yield Told(Fanout(*observers), metrics, untraced)
+        yield Told(Fanout(metrics, lines), metrics, untraced, controls)
         return
     metrics.count_spans(tracing.statistics)
     try:
-        yield Told(Fanout(*observers, tracing), metrics, tracing.begin)
+        yield Told(Fanout(metrics, lines, tracing), metrics, tracing.begin, controls)
     finally:
         tracing.close(min(settings.drain.timeout_s, FLUSH_S))
 
@@ -119,6 +132,16 @@ def freeze() -> None:
     """What start-up made lives for ever: keep the garbage collector from walking it again and again."""
     gc.collect()
     gc.freeze()
+
+
+def leave() -> NoReturn:
+    """End the process with success, without waiting for a thread that is inside the runtime and cannot be stopped.
+
+    The interpreter would wait for it; and taking the interpreter from under it, as from a daemon thread, is not safe.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _tracing(settings: Settings) -> "Tracing | None":
@@ -214,7 +237,9 @@ def layout(settings: Settings, found: StoreScan, announce: Announce = lambda _: 
         route_untrained=settings.routing.route_untrained,
         picture=REFERENCE_IMAGE,
         folder=_calibrations(settings),
+        graphs=settings.calibration.graphs_dir,
         seconds=settings.calibration.seconds_per_variant,
+        exact=settings.images.exact,
         announce=announce,
     )
 
@@ -233,7 +258,7 @@ def prepare(settings: Settings, observer: Observer, announce: Announce = lambda 
     found = check(settings.store.dir, settings.lanes.provider)
     choice = layout(settings, found, announce)
     lanes = choice.layout.lanes
-    options = _session_options(settings, choice)
+    options = session_options(settings, choice)
     loaded = load(found, options, lanes, observer, announce)
     policy = _policy_of(settings, [entry.variant() for entry in loaded.entries.values()])
     if not policy.catalogue.routed():
@@ -247,6 +272,7 @@ def prepare(settings: Settings, observer: Observer, announce: Announce = lambda 
         lanes=lanes,
         folder=_calibrations(settings),
         seconds_per_variant=settings.calibration.seconds_per_variant,
+        exact=settings.images.exact,
         announce=announce,
     )
     return Prepared(loaded, calibration, policy, choice, lanes)
@@ -256,7 +282,7 @@ def prepare_alike(settings: Settings, known: Known, observer: Observer) -> Prepa
     """Load what another worker serves, and believe what it has measured. Raises `StartupError`."""
     found = named(settings.store.dir, known.served, known.refused)
     lanes = known.choice.layout.lanes
-    loaded = load(found, _session_options(settings, known.choice), lanes, observer, lambda _: None)
+    loaded = load(found, session_options(settings, known.choice), lanes, observer, lambda _: None)
     policy = _policy_of(settings, [entry.variant() for entry in loaded.entries.values()])
     if not policy.catalogue.routed():
         raise StartupError("of what the other workers serve, nothing that a budget can choose can be loaded again")
@@ -268,8 +294,10 @@ def _calibrations(settings: Settings) -> Path | None:
     return writable(settings.calibration.dir) if settings.calibration.reuse else None
 
 
-def _session_options(settings: Settings, choice: Choice) -> SessionOptions:
-    return SessionOptions(settings.lanes.provider, choice.layout.threads, settings.lanes.nice)
+def session_options(settings: Settings, choice: Choice) -> SessionOptions:
+    """How the sessions are opened that serve."""
+    lanes = settings.lanes
+    return SessionOptions(lanes.provider, choice.layout.threads, lanes.nice, settings.calibration.graphs_dir)
 
 
 def _policy_of(settings: Settings, variants: Sequence[Variant]) -> BudgetPolicy:
@@ -293,13 +321,19 @@ class Parts:
     http: HttpServer
     grpc: GrpcServer
 
-    async def close(self) -> None:
-        """What is left to end when nobody can ask any more."""
-        await self.repository.close()
+    def in_hand(self) -> int:
+        """Requests that are not over."""
+        return in_hand(self.dataplane.health().statistics)
+
+    async def close(self) -> bool:
+        """What is left to end when nobody can ask any more; False when a thread is left behind."""
+        ended = await self.repository.close()
         await asyncio.to_thread(self.lanes.close)
+        return ended
 
 
-async def _serve(settings: Settings, prepared: Prepared, told: Told) -> None:
+async def _serve(settings: Settings, prepared: Prepared, told: Told) -> tuple[str, bool]:
+    """Until a signal comes; how the drain went, and False when a thread is left behind."""
     stop = signals()
     parts = assemble(settings, prepared, told, _scrape(told.metrics))
     http, grpc, dataplane = parts.http, parts.grpc, parts.dataplane
@@ -314,9 +348,18 @@ async def _serve(settings: Settings, prepared: Prepared, told: Told) -> None:
     told.observer.observe(LifecycleChanged("ready", _where(settings, *ports, dataplane)))
     async with following(settings, parts.repository):
         await stop.wait()
-    await _drain(settings, parts, stop, told.observer)
-    await parts.close()
-    told.observer.observe(LifecycleChanged("stopped"))
+    parts.repository.leave()
+    how = await drain(
+        dataplane,
+        http,
+        grpc,
+        stop=stop,
+        observer=told.observer,
+        count=parts.in_hand,
+        grace_s=settings.drain.grace_s,
+        timeout_s=settings.drain.timeout_s,
+    )
+    return how, await parts.close()
 
 
 def assemble(
@@ -340,11 +383,11 @@ def assemble(
         settings,
         dataplane,
         changing,
+        told,
         statistics=statistics,
         recent=recent,
         scrape=scrape,
         clock=clock,
-        tracer=told.tracer,
         shares_port=shares_port,
         on_lost=on_lost,
     )
@@ -365,7 +408,7 @@ def compose(settings: Settings, prepared: Prepared, observer: Observer, clock: C
         background_lanes=behind,
         confidences=cheapest.accuracy.confidences or (),
     )
-    execute = Executor(prepared.loaded.runners.__getitem__, clock)
+    execute = Executor(prepared.loaded.runners.__getitem__, clock, exact=settings.images.exact)
     loop = asyncio.get_running_loop()
     threads = [ThreadLane(n, execute, loop, partial(give_way, settings.lanes.nice)) for n in range(count)]
     threads += [ThreadLane(count + n, execute, loop, yield_to_all) for n in range(behind)]
@@ -401,7 +444,7 @@ def repository(
         dataplane=dataplane,
         runners=prepared.loaded.runners,
         store=StoreReader(settings.store.dir),
-        opener=Opener(_session_options(settings, prepared.choice), prepared.lanes, _calibrations(settings)),
+        opener=Opener(session_options(settings, prepared.choice), prepared.lanes, _calibrations(settings)),
         policy_of=partial(_policy_of, settings),
         changes=settings.store.changes,
         observer=observer,
@@ -412,12 +455,12 @@ def _edges(
     settings: Settings,
     dataplane: Dataplane,
     changing: Repository,
+    told: Told,
     *,
     statistics: Statistics,
     recent: Recent,
     scrape: Scrape,
     clock: Clock,
-    tracer: Tracer,
     shares_port: bool,
     on_lost: Callable[[], None],
 ) -> tuple[HttpServer, GrpcServer]:
@@ -432,6 +475,7 @@ def _edges(
         defaults=defaults,
         batch=settings.limits.batch,
         image_bytes=image_bytes,
+        controls=told.controls,
         repository=changing,
     )
     app = create_http_app(
@@ -442,7 +486,7 @@ def _edges(
         scrape=scrape,
         open_inference=open_inference,
         recent=recent,
-        tracer=tracer,
+        tracer=told.tracer,
         repository=changing,
     )
     timeout_s, keep_alive_s = settings.drain.timeout_s, settings.http.keep_alive_s
@@ -455,7 +499,7 @@ def _edges(
         request_bytes=request_bytes,
         reflection=settings.grpc.reflection,
         open_inference=open_inference,
-        tracer=tracer,
+        tracer=told.tracer,
         repository=changing,
         shares_port=shares_port,
     )
@@ -473,40 +517,6 @@ async def following(settings: Settings, changing: Repository) -> AsyncIterator[N
         yield
     finally:
         looking.cancel()
-
-
-async def _drain(settings: Settings, parts: Parts, stop: asyncio.Event, observer: Observer) -> None:
-    # Before anything is awaited: a second signal ends the grace period, whenever it comes.
-    stop.clear()
-    await say_goodbye(parts)
-    await grace(settings, stop, observer)
-    await finish(settings, parts)
-
-
-async def say_goodbye(parts: Parts) -> None:
-    """Readiness off: whoever asks is told to ask elsewhere the next time."""
-    parts.dataplane.ready, parts.dataplane.draining = False, True
-    await parts.grpc.set_serving(False)
-
-
-async def finish(settings: Settings, parts: Parts) -> None:
-    """Accept nothing new, and answer what is in hand."""
-    await asyncio.gather(parts.http.stop(), parts.grpc.stop(settings.drain.timeout_s))
-
-
-async def grace(settings: Settings, stop: asyncio.Event, observer: Observer) -> None:
-    """Normal service, until it is time to stop or somebody says so."""
-    observer.observe(LifecycleChanged("draining", f"grace period of {settings.drain.grace_s:g} s"))
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), settings.drain.grace_s)
-
-
-def signals() -> asyncio.Event:
-    """Set by SIGTERM and SIGINT."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
 
 
 def _scrape(metrics: Metrics) -> Scrape:

@@ -13,7 +13,7 @@ import math
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
@@ -71,6 +71,9 @@ class Repository:
         self._failed: dict[tuple[str, str], StoredVariant] = {}
         """Intact versions that could not be served, by name and version."""
         self._thread = ThreadPoolExecutor(1, "loading", opener.prepare)
+        self._leaving: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._left: Future[Any] | None = None
+        """A step that was left behind. Kept, so that nothing it made is freed on its thread."""
 
     def __repr__(self) -> str:
         return f"<Repository changes={self._changes} loading={self._dataplane.loading}>"
@@ -111,10 +114,18 @@ class Repository:
         others = set(there) - {(entry.name, entry.version) for entry in known}
         return [*known, *(StoreEntry(*one, EntryState.UNAVAILABLE, "not loaded") for one in sorted(others))]
 
-    async def close(self) -> None:
-        """Wait for the change in hand."""
+    def leave(self) -> None:
+        """The service shuts down: who waits for something to be read or opened is told so at once, and nothing comes of
+        it. A step that has begun cannot be cut short; it goes on, and nobody waits for it."""
+        if not self._leaving.done():
+            self._leaving.set_result(None)
+
+    async def close(self) -> bool:
+        """Leave, and wait for a swap in hand. False when the loading thread is still inside its last step."""
+        self.leave()
         await asyncio.gather(*self._working, return_exceptions=True)
-        await asyncio.to_thread(self._thread.shutdown)
+        self._thread.shutdown(wait=False)
+        return self._left is None or self._left.done()
 
     def _allow(self, *modes: StoreChanges) -> None:
         if self._changes not in modes:
@@ -157,7 +168,7 @@ class Repository:
     async def _unload(self, name: str) -> Change:
         served, started_s = self._dataplane.served(), time.perf_counter()
         if name not in served:
-            detail = f"no variant {name[:SHOWN_NAME]!r} is served; there are {', '.join(served)}"
+            detail = f"no variant {name[:SHOWN_NAME]!r} is served; there are {', '.join(sorted(served))}"
             raise EffserveError(ErrorKind.UNKNOWN_VARIANT, detail)
         change = Change(ChangeKind.UNLOADED, name, _version(served[name]))
         await self._adopt(self._edition({other: entry for other, entry in served.items() if other != name}))
@@ -287,7 +298,7 @@ class Repository:
         await gone
         # Freeing a session keeps the interpreter's lock, so it is soonest done at full priority: here, once the loading
         # thread has let go of what it measured by.
-        await self._aside(lambda: None)
+        await asyncio.wrap_future(self._thread.submit(lambda: None))
         for variant in set(self._runners).difference(edition.policy.catalogue.variants):
             del self._runners[variant]
 
@@ -306,8 +317,8 @@ class Repository:
         self._observer.observe(VariantChanged(change, time.perf_counter() - started_s))
 
     def _refuse_when_draining(self) -> None:
-        if self._dataplane.draining:
-            raise EffserveError(ErrorKind.DRAINING, "the service is shutting down; what it serves stays as it is")
+        if self._dataplane.draining or self._leaving.done():
+            raise _shutting_down()
 
     @contextmanager
     def _loading(self, found: StoredVariant) -> Iterator[None]:
@@ -318,7 +329,17 @@ class Repository:
             self._dataplane.loading = ()
 
     async def _aside(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        """On the loading thread. Raises `EffserveError(DRAINING)` as soon as the service shuts down."""
+        self._refuse_when_draining()
+        step = self._thread.submit(work)
+        done = asyncio.wrap_future(step)
+        either: tuple[asyncio.Future[Any], ...] = (done, self._leaving)
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if done.done():
+            return done.result()
+        done.cancel()
+        self._left = step
+        raise _shutting_down()
 
 
 def allowed(repository: Repository | None) -> Repository:
@@ -326,6 +347,10 @@ def allowed(repository: Repository | None) -> Repository:
     if repository is None:
         raise EffserveError(ErrorKind.CHANGES_FORBIDDEN, "what this service serves is fixed")
     return repository
+
+
+def _shutting_down() -> EffserveError:
+    return EffserveError(ErrorKind.DRAINING, "the service is shutting down; what it serves stays as it is")
 
 
 def _version(entry: StoredVariant) -> str:

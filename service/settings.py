@@ -211,6 +211,17 @@ class Lanes(_Group):
     )
 
 
+class Images(_Group):
+    """How images become pixels; see [preprocessing](preprocessing.md)."""
+
+    exact: bool = Field(
+        False,
+        description="Whether every pixel is, to the bit, what timm's transform gives by Pillow. Off, because the "
+        "quicker way differs by rounding, and by under half a level on average where a large JPEG is decoded at a "
+        "reduced scale, which hardly changes an answer.",
+    )
+
+
 class Limits(_Group):
     """What is refused."""
 
@@ -260,6 +271,17 @@ class Calibration(_Group):
     seconds_per_variant: float = Field(
         0.5, gt=0, le=60, description="Time to spend on each variant, in seconds; at least three runs are made."
     )
+    graphs: bool = Field(
+        True,
+        description="Whether graphs are kept in that folder as ONNX Runtime optimises them for this machine, which "
+        "takes as much room as the store: runs and starts are quicker, and processes share weights. What was not used "
+        "for 30 days is removed.",
+    )
+
+    @property
+    def graphs_dir(self) -> Path | None:
+        """Where they are; None where none are kept."""
+        return self.dir / "graphs" if self.graphs else None
 
 
 class Drain(_Group):
@@ -282,6 +304,12 @@ class Log(_Group):
     level: LogLevel = Field(LogLevel.INFO, description="Least severe lines: `debug`, `info`, `warning`, `error`.")
     format: LogFormat = Field(LogFormat.AUTO, description="`json`, `console`, or `auto`: console on a terminal.")
     requests: bool = Field(True, description="One line for each request.")
+    changes: bool = Field(
+        False,
+        description="Whether whoever reaches the service may change the level while it runs, by the Open Inference "
+        "Protocol's `logging` extension. Not by default: the service has no authentication, and who asks could also "
+        "hide what he does, or fill a disk. Needs `workers.count` to be 1.",
+    )
 
 
 class Telemetry(_Group):
@@ -313,6 +341,11 @@ class Tracing(_Group):
         description="Share of traces that are recorded, of those that begin here. A caller who sends its own trace "
         "has decided already.",
     )
+    changes: bool = Field(
+        False,
+        description="Whether whoever reaches the service may switch tracing off and on and change that share while it "
+        "runs, by the Open Inference Protocol's `trace` extension. Not by default, as for `log.changes`.",
+    )
 
 
 class Settings(BaseSettings):
@@ -333,6 +366,7 @@ class Settings(BaseSettings):
     routing: Routing = Field(default_factory=Routing)
     workers: Workers = Field(default_factory=Workers)
     lanes: Lanes = Field(default_factory=Lanes)
+    images: Images = Field(default_factory=Images)
     limits: Limits = Field(default_factory=Limits)
     calibration: Calibration = Field(default_factory=Calibration)
     drain: Drain = Field(default_factory=Drain)

@@ -19,10 +19,10 @@ from service.core.values import Variant
 from service.pipeline import image
 from service.pipeline.calibration import PASSES, CalibrationFile, Calibrator, DecodeSample, Subject
 from service.pipeline.executor import Runner
+from service.pipeline.graphs import open_session, prune
 from service.pipeline.opening import loaded_event
 from service.pipeline.session import (
     ExecutionProvider,
-    Session,
     SessionError,
     SessionOptions,
     check_provider,
@@ -80,26 +80,24 @@ def named(
 def load(found: StoreScan, options: SessionOptions, lanes: int, observer: Observer, announce: Announce) -> Loaded:
     """Open a warm session for each intact variant. Raises `StartupError`.
 
-    The largest comes first: opening a session keeps the interpreter busy, running one does not, so the long first
-    runs pass while the others are opened.
+    As many at a time as there are lanes, the largest first: what takes longest does not come last, beside idle lanes.
     """
     with ThreadPoolExecutor(lanes) as pool:
-        opening = []
-        for entry in sorted(found.entries, key=lambda e: e.manifest.macs, reverse=True):
-            announce(f"loading {entry.manifest.name}")
-            opening.append(_Opening.of(entry, options, pool))
-    outcomes = [(one, one.outcome()) for one in reversed(opening)]
-    refused = found.refused + tuple(outcome for _, outcome in outcomes if isinstance(outcome, RefusedVariant))
-    resident = {one.name: (one.entry, outcome) for one, outcome in outcomes if isinstance(outcome, Runner)}
+        ordered = sorted(found.entries, key=lambda e: e.manifest.macs, reverse=True)
+        opening = [(entry, pool.submit(_opened, entry, options)) for entry in ordered]
+        outcomes = [_outcome(entry, opened, announce) for entry, opened in opening]
+    if options.graphs is not None:
+        prune(options.graphs)
+    resident = {one.entry.manifest.name: one for one in reversed(outcomes) if isinstance(one, _Opened)}
+    refused = found.refused + tuple(one for one in reversed(outcomes) if isinstance(one, RefusedVariant))
     for variant in refused:
         observer.observe(VariantRefused(variant.name, variant.version, variant.reason))
-    for one, outcome in outcomes:
-        if isinstance(outcome, Runner):
-            observer.observe(loaded_event(one.entry, one.load_s))
+    for one in resident.values():
+        observer.observe(loaded_event(one.entry, one.load_s))
     if not resident:
         raise StartupError(f"nothing in the store can be served: {refused[0].name}: {refused[0].reason}")
-    entries = {name: entry for name, (entry, _) in resident.items()}
-    return Loaded(entries, {entry.variant(): runner for entry, runner in resident.values()}, refused)
+    entries = {name: one.entry for name, one in resident.items()}
+    return Loaded(entries, {one.entry.variant(): one.runner for one in resident.values()}, refused)
 
 
 def check_port(host: str, port: int, variable: str) -> None:
@@ -123,10 +121,10 @@ def steps(store_dir: Path) -> int:
 
 def measure(
     loaded: Loaded, *, options: SessionOptions, lanes: int, folder: Path | None, seconds_per_variant: float,
-    announce: Announce,
+    exact: bool, announce: Announce,
 ) -> Calibration:  # fmt: skip
     """Find out what decode and inference cost here, unless earlier starts did."""
-    file = None if folder is None else CalibrationFile(folder, runtime_fingerprint(options, lanes))
+    file = None if folder is None else CalibrationFile(folder, runtime_fingerprint(options, lanes), exact=exact)
     calibrator = Calibrator(
         lanes=lanes,
         file=file,
@@ -137,11 +135,11 @@ def measure(
     smallest = next(iter(loaded.runners.values())).preprocessing
     known = file is not None and set(SOURCES) <= file.decode().keys()
     samples = [] if known else _decode_samples()
-    return calibrator.calibrate(_subjects(loaded), samples, lambda body: image.decode(body, smallest))
+    return calibrator.calibrate(_subjects(loaded), samples, lambda body: image.decode(body, smallest, exact=exact))
 
 
 def measured_before(
-    store_dir: Path, *, options: SessionOptions, lanes: int, folder: Path
+    store_dir: Path, *, options: SessionOptions, lanes: int, folder: Path, exact: bool = False
 ) -> tuple[tuple[Variant, ...], Calibration] | None:
     """The variants of a store and what earlier starts found that they cost, without opening them.
 
@@ -149,7 +147,8 @@ def measured_before(
     """
     entries = check(store_dir, options.provider).entries
     graphs = {entry.manifest.name: entry.manifest.graph_sha256 for entry in entries}
-    calibration = CalibrationFile(folder, runtime_fingerprint(options, lanes)).calibration(graphs, lanes)
+    file = CalibrationFile(folder, runtime_fingerprint(options, lanes), exact=exact)
+    calibration = file.calibration(graphs, lanes)
     return None if calibration is None else (tuple(entry.variant() for entry in entries), calibration)
 
 
@@ -163,38 +162,39 @@ def writable(folder: Path) -> Path | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Opening:
-    """A variant on its way to being served: its session is open, its first run may still go on."""
+class _Opened:
+    """A variant that is ready to be served."""
 
     entry: StoredVariant
-    session: Session | None
-    warm: Future[None]
+    runner: Runner
     load_s: float
+    """To open its session, without the first run."""
+    said: tuple[str, ...]
+    """What there is to tell of that."""
 
-    @classmethod
-    def of(cls, entry: StoredVariant, options: SessionOptions, pool: ThreadPoolExecutor) -> "_Opening":
-        started_s = time.perf_counter()
-        size_px, classes = entry.manifest.preprocessing.input_size_px, entry.manifest.labels.classes
-        try:
-            session = Session(entry.graph, input_size_px=size_px, classes=classes, options=options)
-        except SessionError as error:
-            failed: Future[None] = Future()
-            failed.set_exception(error)
-            return cls(entry, None, failed, 0.0)
-        return cls(entry, session, pool.submit(session.warm_up), time.perf_counter() - started_s)
 
-    @property
-    def name(self) -> str:
-        return self.entry.manifest.name
+def _opened(entry: StoredVariant, options: SessionOptions) -> _Opened:
+    """Raises `SessionError`."""
+    started_s, said = time.perf_counter(), list[str]()
+    session = open_session(entry, options, said.append)
+    load_s = time.perf_counter() - started_s
+    session.warm_up()
+    return _Opened(entry, Runner(session, entry.manifest.preprocessing), load_s, tuple(said))
 
-    def outcome(self) -> Runner | RefusedVariant:
-        """Waits for the first run."""
-        problem = self.warm.exception()
-        if isinstance(problem, SessionError):
-            return RefusedVariant(self.name, str(self.entry.manifest.version), str(problem))
-        if problem is not None or self.session is None:
-            raise StartupError(f"{self.name} cannot be loaded") from problem
-        return Runner(self.session, self.entry.manifest.preprocessing)
+
+def _outcome(entry: StoredVariant, opened: Future[_Opened], announce: Announce) -> _Opened | RefusedVariant:
+    """Waits for it. Raises `StartupError` for what nobody foresaw."""
+    name = entry.manifest.name
+    announce(f"loading {name}")
+    try:
+        found = opened.result()
+    except SessionError as error:
+        return RefusedVariant(name, str(entry.manifest.version), str(error))
+    except Exception as error:
+        raise StartupError(f"{name} cannot be loaded") from error
+    for line in found.said:
+        announce(line)
+    return found
 
 
 def _subjects(loaded: Loaded) -> Sequence[Subject]:

@@ -147,7 +147,8 @@ def _own_files(variants: Sequence[str], source: Source) -> "list[tuple[Path, Tra
         known = bundled()
         lacking = [name for name in variants if name not in known]
         if lacking or not known:
-            fail(f"no weights are bundled for {', '.join(lacking) or 'any'}; there are {', '.join(known) or 'none'}")
+            there = ", ".join(sorted(known)) or "none"
+            fail(f"no weights are bundled for {', '.join(lacking) or 'any'}; there are {there}")
         return [known[name] for name in variants or known]
     path = Path(source.weights)
     header = read_header(path) if path.is_file() else None

@@ -69,14 +69,14 @@ def measure(asked: Asked) -> tuple[Plan, Runs, Report]:
     chosen = _settings(asked.store)
     plan = _plan(asked, chosen)
     threads = asked.threads or usable_cores()
-    runs = _run(plan, threads, chosen.limits.pixels)
+    runs = _run(plan, threads, chosen)
     made = make_report(
         plan,
         runs,
         dataset=asked.dataset or plan.images.name,
         limit=asked.limit,
         threads=threads,
-        runtime=runtime_fingerprint(SessionOptions(chosen.lanes.provider), threads),
+        runtime=runtime_fingerprint(_options(chosen), threads),
     )
     return plan, runs, made
 
@@ -96,6 +96,11 @@ def _settings(store: Path | None) -> settings.Settings:
     return chosen
 
 
+def _options(chosen: settings.Settings) -> SessionOptions:
+    """One thread a run, as the service has it unless told otherwise."""
+    return SessionOptions(chosen.lanes.provider, threads=1, graphs=chosen.calibration.graphs_dir)
+
+
 def _plan(asked: Asked, chosen: settings.Settings) -> Plan:
     images = open_images(asked.data)
     names = [name for part in asked.variants for name in part.replace(",", " ").split()]
@@ -105,7 +110,7 @@ def _plan(asked: Asked, chosen: settings.Settings) -> Plan:
             chosen.store.dir,
             names=names,
             limit=asked.limit,
-            provider=chosen.lanes.provider,
+            options=_options(chosen),
             announce=steps.begin,
         )
         steps.end()
@@ -117,8 +122,10 @@ def _count(store: Path) -> int:
     return sum(1 for folder in store.iterdir() if not folder.name.startswith(".")) if store.is_dir() else 0
 
 
-def _run(plan: Plan, threads: int, max_pixels: int) -> Runs:
-    evaluation = Evaluation(plan.images, plan.samples, plan.subjects, max_pixels=max_pixels)
+def _run(plan: Plan, threads: int, chosen: settings.Settings) -> Runs:
+    evaluation = Evaluation(
+        plan.images, plan.samples, plan.subjects, max_pixels=chosen.limits.pixels, exact=chosen.images.exact
+    )
     with _watched(len(plan.samples)) as announce:
         runs = evaluation.run(threads=threads, announce=announce)
     if not runs.sheets:

@@ -80,7 +80,7 @@ def _names(asked: Asked, world: World) -> list[str]:
     names = [name for part in asked.policies for name in part.replace(",", " ").split()]
     if not names:
         raise SimulationError("name a policy, or `all`")
-    return list(baselines.names(world.catalogue)) if names == [ALL] else list(dict.fromkeys(names))
+    return list(baselines.names(world.catalogue)) if ALL in names else list(dict.fromkeys(names))
 
 
 def _policy(name: str, world: World, parameters: Mapping[str, float]) -> Policy:
@@ -120,7 +120,6 @@ def stored(asked: Asked, store: Path) -> tuple[Catalogue, Source]:
     # What serves takes a second to import, which only this needs.
     from service import app, settings
     from service.dataplane import REFERENCE_IMAGE
-    from service.pipeline.session import SessionOptions
     from service.startup import StartupError, check, measured_before, steps
 
     overrides: settings.Overrides = {
@@ -131,8 +130,10 @@ def stored(asked: Asked, store: Path) -> tuple[Catalogue, Source]:
     try:
         chosen = settings.load(Path(config) if config else None, overrides)
         choice = app.layout(chosen, check(store, chosen.lanes.provider))
-        options, lanes = SessionOptions(chosen.lanes.provider, choice.layout.threads), choice.layout.lanes
-        known = measured_before(store, options=options, lanes=lanes, folder=chosen.calibration.dir)
+        options, lanes = app.session_options(chosen, choice), choice.layout.lanes
+        known = measured_before(
+            store, options=options, lanes=lanes, folder=chosen.calibration.dir, exact=chosen.images.exact
+        )
         if known is None or not chosen.calibration.reuse:
             with starting(steps(store)) as begin:
                 prepared = app.prepare(chosen, Fanout(), begin)
@@ -149,7 +150,7 @@ def _existing(text: str, names: Mapping[str, object]) -> Path:
     """A file, or one line that says what else it could be."""
     path = Path(text)
     if not path.is_file():
-        raise SimulationError(f"{text} is neither a file nor one of {', '.join(names)}")
+        raise SimulationError(f"{text} is neither a file nor one of {', '.join(sorted(names))}")
     return path
 
 

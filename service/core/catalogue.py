@@ -51,7 +51,7 @@ class Catalogue:
         for variant in self.variants:
             if variant.name == name:
                 return variant
-        known = ", ".join(v.name for v in self.variants)
+        known = ", ".join(sorted(v.name for v in self.variants))
         raise EffserveError(ErrorKind.UNKNOWN_VARIANT, f"no variant {name!r} is served; there are {known}")
 
     def cheapest_at(self, top1: float, costs: Costs) -> Variant:

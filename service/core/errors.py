@@ -40,7 +40,7 @@ class ErrorKind(StrEnum):
     UNSUPPORTED = "unsupported"
     """Something that the protocol has and this service does not do."""
     CHANGES_FORBIDDEN = "changes-forbidden"
-    """Loading, unloading or reloading, which the operator has not allowed."""
+    """Loading, unloading, reloading, or another setting, which the operator has not allowed."""
     CHANGE_REFUSED = "change-refused"
     """A change of what is served after which the service could not do its work."""
     LOAD_FAILED = "load-failed"

@@ -88,7 +88,7 @@ class StoreUnread:
 
 @dataclass(frozen=True, slots=True)
 class LifecycleChanged:
-    """The service went through `starting → ready → draining → stopped`."""
+    """The service went through `starting → ready → draining → closing → stopped`."""
 
     state: str
     detail: str = ""

@@ -161,11 +161,11 @@ class BudgetPolicy:
             return situation.infeasible(job)
         if state.idle_lanes:
             return None
-        waits = f"{situation.backlog_s() * 1e3:.0f} ms of work waits for each lane"
-        if late and situation.backlog_s() > self.backlog_limit_s:
-            return self._full(situation, f"{waits}; the limit is {self.backlog_limit_s * 1e3:.0f} ms")
+        if late and situation.backlog_s > self.backlog_limit_s:
+            return self._full(situation, f"{_waits(situation)}; the limit is {self.backlog_limit_s * 1e3:.0f} ms")
         if situation.late_wait_s(job) > self.patience_s and situation.makes_late(job):
-            return self._full(situation, f"{waits}, and more comes than can be answered in time", self.patience_s)
+            detail = f"{_waits(situation)}, and more comes than can be answered in time"
+            return self._full(situation, detail, self.patience_s)
         return None
 
     def smallest_feasible_budget_s(self, now_s: float, job: Job, state: SystemState, costs: Costs) -> float:
@@ -174,7 +174,7 @@ class BudgetPolicy:
 
     def backlog_s(self, now_s: float, state: SystemState, costs: Costs) -> float:
         """Predicted work per lane: what runs, and what waits at its cheapest."""
-        return self._situation(now_s, state, costs).backlog_s()
+        return self._situation(now_s, state, costs).backlog_s
 
     def choose(self, situation: Situation, job: Job, fitting: tuple[Variant, ...]) -> Variant:
         """Steps 3 and 4. `fitting` is in order of accuracy; empty when nothing fits."""
@@ -282,9 +282,13 @@ class BudgetPolicy:
 
     def _full(self, situation: Situation, detail: str, retry_s: float = 0.1) -> EffserveError:
         """The wait suggested is the time the excess takes to drain, and at least `retry_s`."""
-        backlog_s, limit_s = situation.backlog_s(), self.backlog_limit_s
+        backlog_s, limit_s = situation.backlog_s, self.backlog_limit_s
         facts: dict[str, float | int | str] = {"backlog_ms": round(backlog_s * 1e3, 1), "limit_ms": limit_s * 1e3}
         return EffserveError(ErrorKind.QUEUE_FULL, detail, facts, retry_after_s=max(backlog_s - limit_s, retry_s))
+
+
+def _waits(situation: Situation) -> str:
+    return f"{situation.backlog_s * 1e3:.0f} ms of work waits for each lane"
 
 
 def _soonest_s(now_s: float, lefts_s: Iterator[float]) -> float | None:

@@ -5,7 +5,9 @@ Nothing here decides; the rules in `policy` and in the baselines ask these quest
 
 import heapq
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from itertools import islice
 
 from service.core.catalogue import Catalogue
@@ -98,12 +100,12 @@ class Situation:
 
     def hopeless(self) -> Job | None:
         """A strict job that cannot make its deadline any more: waiting on would only delay the refusal."""
-        strict = (job for job in self.state.waiting if job.question.mode is Mode.STRICT)
+        strict = (job for job in self._urgent if job.question.mode is Mode.STRICT)
         return next((job for job in strict if self.is_late(job)), None)
 
     def overdue(self, patience_s: float) -> Job | None:
         """The first job that is late and can expect no answer until `patience_s` after its deadline."""
-        late = next((job for job in self.state.waiting if self.is_late(job)), None)
+        late = next((job for job in self._urgent if self.is_late(job)), None)
         return late if late and self.late_wait_s(late) - self.left_s(late) > patience_s else None
 
     def is_upgrade(self, run: Running) -> bool:
@@ -115,6 +117,7 @@ class Situation:
         running_s = sum(run.remaining_s(self.now_s) for run in self.state.running)
         return running_s + sum(map(self.least_s, self.state.waiting))
 
+    @cached_property
     def backlog_s(self) -> float:
         """The same for each lane."""
         return self.work_s() / self.state.lanes
@@ -129,7 +132,7 @@ class Situation:
         meanwhile, which goes first. Of two classes of priority the second waits 1/(1 − ρ) times as long as it would if
         nobody came (Cobham 1954); for ever, when as much comes as the lanes can do."""
         left = 1 - self.state.calm_arrivals_per_s * self.least_s(job) / self.state.lanes
-        return self.backlog_s() / left if left > 0 else math.inf
+        return self.backlog_s / left if left > 0 else math.inf
 
     def needed_s(self, job: Job, budget_s: float) -> float:
         """What a budget of `budget_s` would have to be: with a later deadline more jobs go first."""
@@ -221,6 +224,18 @@ class Situation:
                 free_s = self.state.lanes * utilisation * left_s - arriving * self.least_s(job)
                 allowance_s = min(allowance_s, free_s - due_s)
         return allowance_s
+
+    @cached_property
+    def _urgent(self) -> tuple[Job, ...]:
+        """Who waits, in a crowd without those whose deadlines are further away than any run takes: none of them is
+        late, and looking at each would take longer the longer the budgets are that clients give."""
+        waiting = self.state.waiting
+        if len(waiting) <= MOST_DEADLINES:
+            return waiting
+        decode_s = max(job.decode_s for job in waiting)
+        longest_s = max(self.costs.expected_s(variant.name, decode_s) for variant in self.catalogue.variants)
+        until_s = self.now_s + self._respond_s + longest_s + SOONEST_S
+        return waiting[: bisect_right(waiting, until_s, key=lambda job: job.question.deadline.at_s)]
 
     def _late(self, jobs: Iterable[Job]) -> int:
         """How many of these would be late, each in turn on the lane that is free first; who is late takes none."""

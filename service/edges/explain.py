@@ -9,7 +9,7 @@ _SENTENCES = {
     Reason.CHEAPEST_AT_MIN_ACCURACY: "{name} is the cheapest variant with the accuracy asked for",
     Reason.PROTECTS_WAITING: "{name} leaves the requests that wait or are expected feasible; a more accurate variant "
     "would fit this budget, but not theirs",
-    Reason.INSURES: "{name} is the cheapest and answers first; something better may follow",
+    Reason.INSURES: "{name} is the cheapest and answers first; better ones follow only in time that nobody else needs",
     Reason.UPGRADES: "{name} is more accurate than the answer in hand and fits the {left:.1f} ms left",
     Reason.CASCADES: "the first answer was among the least confident; {name} is more accurate, fits the {left:.1f} ms "
     "left, and was averaged with it",

@@ -18,6 +18,21 @@ LEAST_BUDGET_MS = 0.001
 """A deadline that has passed is a budget of nearly nothing, not an invalid one."""
 BUDGET_HEADER = "X-Latency-Budget-Ms"
 MAX_TOP_K = 1_000
+MAX_NAME = 64
+_BUDGET = f"a number of milliseconds above 0 and up to {MAX_BUDGET_MS:,.0f}"
+WANTED = {
+    "budget_ms": _BUDGET,
+    BUDGET_HEADER: _BUDGET,
+    "variant": f"a name of at most {MAX_NAME} characters",
+    "min_accuracy": "a fraction from 0 to 1",
+    "mode": " or ".join(Mode),
+    "policy": " or ".join(PolicyName),
+    "top_k": f"a whole number from 1 to {MAX_TOP_K:,}",
+    "explain": "true or false",
+}
+"""What a value should be, by parameter: refusals say the same on all protocols, whichever library found the fault."""
+SHOWN = 40
+"""Characters of a wrong value in its refusal."""
 
 
 class PlanParameters(BaseModel):
@@ -34,7 +49,9 @@ class PlanParameters(BaseModel):
         examples=[50],
     )
     variant: str | None = Field(
-        None, max_length=64, description="Exactly this variant; the budget then only orders the queue and is judged."
+        None,
+        max_length=MAX_NAME,
+        description="Exactly this variant; the budget then only orders the queue and is judged.",
     )
     min_accuracy: float | None = Field(
         None,
@@ -130,6 +147,15 @@ def invalid_parameter(error: Mapping[str, Any]) -> EffserveError:
         # A parameter of classifying is refused only where nothing is classified.
         model = PlanParameters if name in ClassifyParameters.model_fields else ClassifyParameters
         detail = f"{name} is not a parameter here; there are {', '.join(model.model_fields)}"
+    elif name in WANTED:
+        return refusal(name, error["input"], WANTED[name])
     else:
         detail = f"{name}: {error['msg'][0].lower()}{error['msg'][1:]}"
     return EffserveError(ErrorKind.INVALID_PARAMETER, detail, {"parameter": name})
+
+
+def refusal(name: str, value: object, wanted: str) -> EffserveError:
+    """Of a parameter's value. Numbers look alike, whether they came as text or not."""
+    shown = str(value).removesuffix(".0")
+    cut = shown[:SHOWN] + "…" * (len(shown) > SHOWN)
+    return EffserveError(ErrorKind.INVALID_PARAMETER, f"{name}: {cut!r} should be {wanted}", {"parameter": name})

@@ -86,8 +86,8 @@ STATUS: dict[ErrorKind, Status] = {
     ErrorKind.CHANGES_FORBIDDEN: Status(
         403,
         StatusCode.PERMISSION_DENIED,
-        "What is served must not be changed",
-        "Whoever runs the service allows it by `store.changes`.",
+        "This must not be changed",
+        "Whoever runs the service allows it, by `store.changes`, `log.changes` or `tracing.changes`.",
     ),
     ErrorKind.CHANGE_REFUSED: Status(
         409,

@@ -14,7 +14,8 @@ from model_store.images import ImageSet, Sample
 from service.core.messages import RefusedVariant
 from service.evaluation.classes import known
 from service.pipeline.executor import Runner
-from service.pipeline.session import ExecutionProvider, Session, SessionError, SessionOptions
+from service.pipeline.graphs import open_session
+from service.pipeline.session import SessionError, SessionOptions
 from service.pipeline.store import StoredVariant, StoreScan, scan
 
 NAMES_SHOWN = 5
@@ -62,7 +63,7 @@ def make_plan(
     *,
     names: Sequence[str],
     limit: int | None,
-    provider: ExecutionProvider,
+    options: SessionOptions,
     announce: Callable[[str], None] = lambda _: None,
 ) -> Plan:
     """Find and open what is asked for; `names` empty asks for all. Raises `EvaluationError`, `StoreError`."""
@@ -73,7 +74,7 @@ def make_plan(
     for entry in entries:
         announce(entry.manifest.name)
         try:
-            subjects.append(_open(entry, matches[entry.manifest.name], provider))
+            subjects.append(_open(entry, matches[entry.manifest.name], options))
         except _Unfit as unfit:
             refused.append(RefusedVariant(entry.manifest.name, str(entry.manifest.version), str(unfit)))
     if not subjects:
@@ -112,7 +113,7 @@ def _chosen(found: StoreScan, names: Sequence[str], store: Path) -> list[StoredV
         if name not in by_name and name in damaged:
             raise EvaluationError(f"{name} version {damaged[name].version} is not served: {damaged[name].reason}")
         if name not in by_name:
-            raise EvaluationError(f"no variant {name!r} in {store}; there are {', '.join(by_name) or 'none'}")
+            raise EvaluationError(f"no variant {name!r} in {store}; there are {', '.join(sorted(by_name)) or 'none'}")
     return [by_name[name] for name in dict.fromkeys(names)] if names else list(found.entries)
 
 
@@ -120,18 +121,16 @@ def _refused(found: StoreScan, names: Sequence[str]) -> list[RefusedVariant]:
     return [refused for refused in found.refused if not names or refused.name in names]
 
 
-def _open(entry: StoredVariant, classes: Mapping[int, int], provider: ExecutionProvider) -> Subject:
+def _open(entry: StoredVariant, classes: Mapping[int, int], options: SessionOptions) -> Subject:
     """One thread a run, as the service has it unless told otherwise."""
     if not classes:
         raise _Unfit("it has none of the classes of these images")
-    manifest = entry.manifest
-    size_px, options = manifest.preprocessing.input_size_px, SessionOptions(provider, threads=1)
     try:
-        session = Session(entry.graph, input_size_px=size_px, classes=manifest.labels.classes, options=options)
+        session = open_session(entry, options)
         session.warm_up()
     except SessionError as error:
         raise _Unfit(str(error)) from error
-    return Subject(entry, Runner(session, manifest.preprocessing), classes)
+    return Subject(entry, Runner(session, entry.manifest.preprocessing), classes)
 
 
 def _nothing(images: ImageSet, matches: Mapping[str, Mapping[int, int]], refused: Sequence[RefusedVariant]) -> str:

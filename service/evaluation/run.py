@@ -58,6 +58,7 @@ class Evaluation:
         subjects: Sequence[Subject],
         *,
         max_pixels: int,
+        exact: bool = False,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._images = images
@@ -65,7 +66,7 @@ class Evaluation:
         self._subjects = subjects
         self._max_pixels = max_pixels
         runners = {subject.name: subject.runner for subject in subjects}
-        self._execute = Executor(lambda variant: runners[variant.name], clock)
+        self._execute = Executor(lambda variant: runners[variant.name], clock, exact=exact)
         self._pages = {subject.name: _Page.of(subject, len(samples)) for subject in subjects}
         self._unreadable: dict[str, str] = {}
         self._broken: dict[str, str] = {}

@@ -2,7 +2,7 @@
 
 import { el } from "./dom.js";
 import { ms } from "./figures.js";
-import { STAGES, accuracyWords } from "./words.js";
+import { STAGES, accuracyWords, stageWords } from "./words.js";
 
 function segment(name, share) {
   const part = el("span", { class: `part ${name}` });
@@ -30,12 +30,12 @@ const unspent = ({ requested_ms: requested, spent_ms: spent }) =>
 export function explained(answer) {
   const { decision, timing_ms: timing, budget, image } = answer;
   const row = { top1: decision.expected_top1, source: decision.expected_top1_source };
-  const stages = Object.entries(STAGES).filter(([name]) => timing[name] > 0 || name !== "hold");
+  const stages = Object.keys(STAGES).filter((name) => timing[name] > 0 || name !== "hold");
   return [
     el("p", { class: "why" }, el("strong", {}, decision.variant), `, ${accuracyWords(row)}. `, el("span", {}, `Why: ${decision.why}.`)),
     track(timing, budget),
     el("dl", { class: "stages" },
-      ...stages.map(([name, words]) => el("div", { class: `stage-row ${name}` }, el("dt", {}, words), el("dd", {}, ms(timing[name])))),
+      ...stages.map((name) => el("div", { class: `stage-row ${name}` }, el("dt", {}, stageWords(name, decision)), el("dd", {}, ms(timing[name])))),
       unspent(budget)),
     el("p", { class: "quiet" }, `${image.format}, ${image.width_px} × ${image.height_px} pixels, ${Math.ceil(image.bytes / 1000)} kB`),
   ];

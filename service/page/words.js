@@ -11,6 +11,10 @@ export const STAGES = {
   respond: "Respond",
 };
 
+/** What a stage was. An answer that bettered another one came after that one's run, which is in its waiting. */
+export const stageWords = (name, { reason }) =>
+  name === "queue" && ["upgrades", "cascades"].includes(reason) ? "First answer, then wait for an idle core" : STAGES[name];
+
 const megabytes = (bytes) => `${Number((bytes / 1e6).toFixed(1))} MB`;
 
 /** Kind of problem → heading and sentence. Others are shown in the service's own words. */

@@ -39,7 +39,7 @@ MIN_RUNS, MAX_RUNS = 2, 20
 """Runs per lane, variant and pass, after one that is not counted."""
 MOST_RATIO = 2.0
 """Longer runs were other work on the machine; whether that is its habit, live runs will tell."""
-SCHEMA_VERSION: Literal[5] = 5
+SCHEMA_VERSION: Literal[6] = 6
 DISTURBED_SHARE = 0.1
 """Of the time of runs, waiting for a core: above it the start says so."""
 STOP_MARGIN = 2.0
@@ -105,10 +105,11 @@ class _Cost:
 class _Content:
     """The file, as JSON."""
 
-    schema: Literal[5]
+    schema: Literal[6]
     fingerprint: str
     variants: dict[str, _Measured] = field(default_factory=dict)
-    decode: dict[str, _Cost] = field(default_factory=dict)
+    decode: dict[Literal["quick", "exact"], dict[str, _Cost]] = field(default_factory=dict)
+    """By the way in which pixels are made, and by format."""
 
 
 _CONTENT = TypeAdapter(_Content)
@@ -117,7 +118,9 @@ _CONTENT = TypeAdapter(_Content)
 class CalibrationFile:
     """Measurements kept from earlier starts, by graph. A file that cannot be read counts as empty."""
 
-    def __init__(self, folder: Path, fingerprint: str) -> None:
+    def __init__(self, folder: Path, fingerprint: str, *, exact: bool = False) -> None:
+        """`exact`: whether pixels are made exactly; see `image.decode`."""
+        self._way: Literal["quick", "exact"] = "exact" if exact else "quick"
         self._path = folder / f"{_slug(fingerprint)}.json"
         self._fingerprint = fingerprint
         self._content = self._read()
@@ -135,19 +138,19 @@ class CalibrationFile:
 
     def decode(self) -> dict[str, DecodeCost]:
         """What is known of decoding; empty when nothing is."""
-        return {name: DecodeCost(**asdict(cost)) for name, cost in self._content.decode.items()}
+        return {name: DecodeCost(**asdict(cost)) for name, cost in self._content.decode.get(self._way, {}).items()}
 
     def calibration(self, graphs: Mapping[str, str], lanes: int) -> Calibration | None:
         """What is known of all these graphs (variant → checksum) and of decoding; None where any of it is missing."""
         measured = {name: self.variant(sha256) for name, sha256 in graphs.items()}
         known = {name: one for name, one in measured.items() if one is not None}
-        complete = len(known) == len(measured) and self._content.decode
-        return _calibration(known, self.decode(), lanes) if complete else None
+        decode = self.decode()
+        return _calibration(known, decode, lanes) if len(known) == len(measured) and decode else None
 
     def keep(self, variants: Mapping[str, _Measured], decode: Mapping[str, DecodeCost]) -> None:
         """Add measurements and write the file. Raises `OSError`."""
         self._content.variants.update(variants)
-        self._content.decode = {name: _Cost(**asdict(cost)) for name, cost in decode.items()}
+        self._content.decode[self._way] = {name: _Cost(**asdict(cost)) for name, cost in decode.items()}
         self._path.parent.mkdir(parents=True, exist_ok=True)
         # A name of its own: two servers may start at the same time.
         temporary = self._path.with_suffix(f".{secrets.token_hex(4)}.tmp")

@@ -22,8 +22,10 @@ class Runner:
 class Executor:
     """Runs variants that `find` has. Lanes share it: sessions are thread-safe, everything else is local to a call."""
 
-    def __init__(self, find: Callable[[Variant], Runner], clock: Callable[[], float]) -> None:
+    def __init__(self, find: Callable[[Variant], Runner], clock: Callable[[], float], *, exact: bool = False) -> None:
+        """`exact`: see `image.decode`."""
         self._find = find
+        self._exact = exact
         self._clock = clock
 
     def __call__(self, body: Source, variant: Variant, stop: Stop | None = None) -> LaneRun:
@@ -33,7 +35,7 @@ class Executor:
         """
         runner = self._find(variant)
         started_s = self._clock()
-        pixels = image.decode(body, runner.preprocessing)
+        pixels = image.decode(body, runner.preprocessing, exact=self._exact)
         decoded_s = self._clock()
         if stop is not None:
             stop.check()

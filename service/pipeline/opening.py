@@ -24,8 +24,9 @@ from service.core.events import VariantLoaded
 from service.core.latency import VariantCost
 from service.pipeline.calibration import CalibrationFile
 from service.pipeline.executor import Runner
+from service.pipeline.graphs import open_session
 from service.pipeline.priority import give_way, yield_to_all
-from service.pipeline.session import Session, SessionError, SessionOptions, runtime_fingerprint
+from service.pipeline.session import SessionError, SessionOptions, runtime_fingerprint
 from service.pipeline.store import StoredVariant
 
 LEAST_TURNS, MOST_TURNS = 3, 20
@@ -78,8 +79,7 @@ class Opener:
         `go_on` is called between the steps, none of which can be cut short; what it raises ends the work.
         """
         manifest, started_s = entry.manifest, time.perf_counter()
-        size_px, classes = manifest.preprocessing.input_size_px, manifest.labels.classes
-        session = Session(entry.graph, input_size_px=size_px, classes=classes, options=self._options)
+        session = open_session(entry, self._options)
         load_s = time.perf_counter() - started_s
         go_on()
         session.warm_up()

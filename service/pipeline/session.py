@@ -1,10 +1,13 @@
 """One ONNX Runtime session per variant. The only module that knows ONNX Runtime.
 
 A session is opened with explicit thread counts: all variants share one budget of cores (lanes × threads ≤ cores), so
-none may size its own pool by the host. Graph optimisation is always ALL; EXTENDED, one level below, is half as fast
-because the NCHWc layout is missing.
+none may size its own pool by the host. Graph optimisation is ALL, because EXTENDED, one level below, is half as fast
+for want of the NCHWc layout; of a graph that was optimised before nothing is left to do (`graphs.py`). Images are run
+one by one: on a CPU a batch takes as long as its images do, and only one at a time can a gate be part of a convolution
+(`gates.py`).
 """
 
+import functools
 import hashlib
 import platform
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +23,8 @@ from service.core.errors import EffserveError, ErrorKind
 from service.pipeline.priority import give_way
 from service.pipeline.stop import Stop, Terminated
 
+BATCH = "N"
+"""What the builder calls the number of images."""
 TERMINATED_TEXT = "terminate flag"
 """Of the error that a terminated run ends in: "Exiting due to terminate flag being set to true."."""
 
@@ -56,6 +61,8 @@ class SessionOptions:
     """Intra-op threads of one run. With 1, a run stays on the lane that called it."""
     nice: int = 0
     """How much the runtime's own threads, which there are with more than one, give way: as much as lanes do."""
+    graphs: Path | None = None
+    """Where graphs are kept as they were optimised for this machine (`graphs.py`); None: nowhere."""
 
     @property
     def on_caller(self) -> bool:
@@ -71,12 +78,26 @@ def check_provider(provider: ExecutionProvider) -> None:
         raise SessionError(f"execution provider {provider!s} is not in this ONNX Runtime build; it has {installed}")
 
 
+def machine_fingerprint() -> str:
+    """What an optimised graph depends on besides the graph: CPU and runtime version."""
+    return f"{_cpu_model()} | onnxruntime {onnxruntime.__version__}"
+
+
 def runtime_fingerprint(options: SessionOptions, lanes: int) -> str:
-    """What a measured latency depends on besides the graph: CPU, runtime version, provider, threads, lanes."""
-    return (
-        f"{_cpu_model()} | onnxruntime {onnxruntime.__version__} | {options.provider} | "
-        f"{lanes} lanes x {options.threads} threads"
-    )
+    """What a measured latency depends on besides the graph: machine, provider, threads, lanes, and whether it is run in
+    the form that is kept, which is quicker."""
+    graphs = "" if options.graphs is None else " | kept graphs"
+    return f"{machine_fingerprint()} | {options.provider} | {lanes} lanes x {options.threads} threads{graphs}"
+
+
+@dataclass(frozen=True, slots=True)
+class Optimised:
+    """What becomes of a graph's optimised form."""
+
+    into: Path | None = None
+    """Where it is written, its weights beside it as they are laid out for this CPU; None: the graph *is* one."""
+    weights: str = "weights.bin"
+    """The name of that file."""
 
 
 class Session:
@@ -85,9 +106,17 @@ class Session:
     Raises `SessionError` when the graph does not load, or is not uint8 [N, size, size, 3] → float [N, classes].
     """
 
-    def __init__(self, path: Path, *, input_size_px: int, classes: int, options: SessionOptions) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        input_size_px: int,
+        classes: int,
+        options: SessionOptions,
+        optimised: Optimised | None = None,
+    ) -> None:
         check_provider(options.provider)
-        self._session = _open(path, options)
+        self._session = _open(path, options, optimised)
         self._input, self._output = _signature(self._session, input_size_px, classes)
         self._size_px = input_size_px
 
@@ -102,13 +131,20 @@ class Session:
             raise SessionError(f"the graph does not run: {' '.join(str(error.__cause__).split())[:200]}") from error
 
     def run(self, pixels: npt.NDArray[np.uint8], stop: Stop | None = None) -> npt.NDArray[np.float32]:
-        """Logits [N, classes] of images [N, size, size, 3]. Releases the GIL.
+        """Logits [N, classes] of images [N, size, size, 3], one after the other. Releases the GIL.
 
         Raises `Terminated` when `stop` was asked and the runtime heeded it, `EffserveError(INTERNAL)` when the runtime
         fails, with its error as the cause.
         """
+        options = _run_options(stop)
+        rows = [self._run_one(pixels[n : n + 1], stop, options) for n in range(len(pixels))]
+        return rows[0] if len(rows) == 1 else np.concatenate(rows)
+
+    def _run_one(
+        self, pixels: npt.NDArray[np.uint8], stop: Stop | None, options: onnxruntime.RunOptions | None
+    ) -> npt.NDArray[np.float32]:
         try:
-            (logits,) = self._session.run([self._output], {self._input: pixels}, _run_options(stop))
+            (logits,) = self._session.run([self._output], {self._input: pixels}, options)
         except Exception as error:
             # ONNX Runtime raises its own unrelated classes and RuntimeError; all of them mean that the run failed.
             # There is no code for a termination (onnxruntime issue 20999), only this text.
@@ -130,14 +166,22 @@ def _run_options(stop: Stop | None) -> onnxruntime.RunOptions | None:
     return options
 
 
-def _open(path: Path, options: SessionOptions) -> onnxruntime.InferenceSession:
+def _open(path: Path, options: SessionOptions, optimised: Optimised | None) -> onnxruntime.InferenceSession:
     chosen = onnxruntime.SessionOptions()
     chosen.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    if optimised is not None and optimised.into is None:
+        chosen.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    elif optimised is not None:
+        _write(chosen, optimised)
     chosen.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     chosen.intra_op_num_threads = options.threads
     chosen.inter_op_num_threads = 1
     # Idle pool threads must not spin: with many sessions they would take the cores from the lanes.
     chosen.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    _share_memory()
+    chosen.add_session_config_entry("session.use_env_allocators", "1")
+    # Weights are not part of that: they are freed with their session.
+    chosen.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     chosen.log_severity_level = 3
     providers = [_RUNTIME_NAMES[options.provider]]
     if options.provider is not ExecutionProvider.CPU:
@@ -149,6 +193,26 @@ def _open(path: Path, options: SessionOptions) -> onnxruntime.InferenceSession:
     except Exception as error:
         # Same reason as in `run`: there is no common base class for what the runtime raises.
         raise SessionError(f"ONNX Runtime refuses the graph: {' '.join(str(error).split())[:200]}") from error
+
+
+@functools.cache
+def _share_memory() -> None:
+    """One pool for what runs compute on the way, instead of one for each session: there are never more runs than lanes,
+    so it grows to what they take at a time, not to what every variant took at some time."""
+    info = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    onnxruntime.create_and_register_allocator(info, None)
+
+
+def _write(chosen: onnxruntime.SessionOptions, optimised: Optimised) -> None:
+    """Weights in a file of their own are mapped when it is read, so that processes share them; so are those that the
+    runtime packs for its matrix products."""
+    chosen.optimized_model_filepath = str(optimised.into)
+    chosen.add_session_config_entry("session.optimized_model_external_initializers_file_name", optimised.weights)
+    chosen.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+    chosen.add_session_config_entry("session.save_external_prepacked_constant_initializers", "1")
+    chosen.add_free_dimension_override_by_name(BATCH, 1)
 
 
 def _signature(session: onnxruntime.InferenceSession, size_px: int, classes: int) -> tuple[str, str]:

@@ -19,7 +19,8 @@ from service.core.layout import Choice, Layout, Timed, choose, layouts
 from service.core.values import ImageHeader
 from service.pipeline import image
 from service.pipeline.calibration import CalibrationFile, Calibrator, DecodeSample, Subject
-from service.pipeline.session import Session, SessionError, SessionOptions, runtime_fingerprint
+from service.pipeline.graphs import open_session
+from service.pipeline.session import SessionError, SessionOptions, runtime_fingerprint
 from service.pipeline.store import StoredVariant
 
 SHARE = 0.2
@@ -37,11 +38,13 @@ def choice(
     picture: ImageHeader,
     folder: Path | None,
     seconds: float,
+    exact: bool = False,
+    graphs: Path | None = None,
     announce: Callable[[str], None] = lambda _: None,
 ) -> Choice:
     """The layout for so many cores and the cheapest of the variants that a budget may choose.
 
-    `picture`, a JPEG, is what has to be decoded; `seconds` are what calibration spends on a variant.
+    `picture`, a JPEG, is what has to be decoded, `exact`ly or not; `seconds` are what calibration spends on a variant.
     """
     variants = {entry.variant(): entry for entry in entries}
     routed = [variants[variant] for variant in Catalogue(tuple(variants), route_untrained).routed()]
@@ -53,7 +56,8 @@ def choice(
 
     def timed() -> Iterator[Timed]:
         for layout in possible:
-            known = _known(cheapest, layout, folder, seconds, announce)
+            options = SessionOptions(threads=layout.threads, graphs=graphs)
+            known = _known(cheapest, layout, options, folder, seconds, exact, announce)
             decode_s = known.decode[picture.format].expected_s(picture.megapixels)
             yield Timed(layout, known.inference_s[name] + decode_s)
 
@@ -65,27 +69,32 @@ def choice(
 
 
 def _known(
-    entry: StoredVariant, layout: Layout, folder: Path | None, seconds: float, announce: Callable[[str], None]
+    entry: StoredVariant,
+    layout: Layout,
+    options: SessionOptions,
+    folder: Path | None,
+    seconds: float,
+    exact: bool,
+    announce: Callable[[str], None],
 ) -> Calibration:
     """Of this variant alone; what it says of the time to stop means nothing. Raises `SessionError`."""
-    name, options = entry.manifest.name, SessionOptions(threads=layout.threads)
+    name = entry.manifest.name
     fingerprint = f"{runtime_fingerprint(options, layout.lanes)} | {name} alone"
-    file = None if folder is None else CalibrationFile(folder, fingerprint)
+    file = None if folder is None else CalibrationFile(folder, fingerprint, exact=exact)
     known = None if file is None else file.calibration({name: entry.manifest.graph_sha256}, layout.lanes)
     if known is not None:
         return known
     announce(f"measuring {name} on {layout}")
     clock = time.thread_time if options.on_caller else time.perf_counter
     calibrator = Calibrator(lanes=layout.lanes, file=file, seconds_per_variant=seconds * SHARE, clock=clock)
-    return _measured(entry, options, calibrator)
+    return _measured(entry, options, calibrator, exact=exact)
 
 
-def _measured(entry: StoredVariant, options: SessionOptions, calibrator: Calibrator) -> Calibration:
+def _measured(entry: StoredVariant, options: SessionOptions, calibrator: Calibrator, *, exact: bool) -> Calibration:
     manifest, prepared = entry.manifest, entry.manifest.preprocessing
-    size_px, classes = prepared.input_size_px, manifest.labels.classes
-    session = Session(entry.graph, input_size_px=size_px, classes=classes, options=options)
+    session = open_session(entry, options)
     session.warm_up()
     bodies = [image.encode_sample("JPEG", *size) for size in SAMPLES_PX]
     samples = [DecodeSample(image.read_header(body, max_pixels=1_000_000), body) for body in bodies]
-    subject = Subject(manifest.name, manifest.graph_sha256, size_px, session)
-    return calibrator.calibrate([subject], samples, lambda body: image.decode(body, prepared))
+    subject = Subject(manifest.name, manifest.graph_sha256, prepared.input_size_px, session)
+    return calibrator.calibrate([subject], samples, lambda body: image.decode(body, prepared, exact=exact))

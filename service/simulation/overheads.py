@@ -60,13 +60,13 @@ def measured(path: Path) -> DrawOverheads | None:
     """
     if path.suffix == ".json":
         return None
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file)
         if not set(COLUMNS) <= set(rows.fieldnames or ()):
             return None
         try:
             table = np.array([[float(row.get(name, 0)) for name in ("busy", *COLUMNS, *ARRIVALS)] for row in rows])
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise SimulationError(f"{path} line {rows.line_num}: {error}") from error
     return None if not len(table) else _bootstrap(table)
 

@@ -1,5 +1,6 @@
 """Plays a trace against a policy, with the server's scheduler and latency model, and keeps what a score needs."""
 
+import math
 import time
 from array import array
 from dataclasses import dataclass, replace
@@ -137,11 +138,13 @@ def make_world(
     """
     seeds = np.random.SeedSequence(seed).spawn(5)
     arriving, budgeting, serving, judging, around = map(np.random.default_rng, seeds)
+    if load is not None and not 0 < load < math.inf:
+        raise SimulationError(f"a load is a number above 0, not {load:g}")
     if not catalogue.routed():
         raise SimulationError("no variant has a known accuracy, so a budget can choose none; try --route-untrained")
     times = source.draw(trace.requests, serving)
     if missing := [variant.name for variant in catalogue.routed() if variant.name not in times.mean_s]:
-        raise SimulationError(f"no service times are known of {', '.join(missing)}")
+        raise SimulationError(f"no service times are known of {', '.join(sorted(missing))}")
     cheapest_s = min(times.mean_s[variant.name] for variant in catalogue.routed()) + source.decode_s
     arrivals_s = trace.arrivals_s(None if load is None else load * lanes / cheapest_s, arriving)
     budgets_s = trace.budgets_s if mix is None else None

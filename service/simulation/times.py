@@ -176,7 +176,7 @@ def _blocks(starts: Floats, length: int) -> np.ndarray[tuple[int], np.dtype[np.i
 def _read(path: Path) -> Runs:
     try:
         rows = list(_json_rows(path) if path.suffix == ".json" else _csv_rows(path))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
         raise SimulationError(f"{path} is no log of runs (variant, busy, seconds): {error}") from error
     found: dict[int, dict[str, list[float]]] = {}
     for variant, busy, seconds in rows:
@@ -196,7 +196,7 @@ _Row = tuple[str, int, float]
 
 
 def _csv_rows(path: Path) -> Iterable[_Row]:
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         for row in csv.DictReader(file):
             yield row["variant"], int(row["busy"]), float(row["seconds"])
 

@@ -83,12 +83,15 @@ class Generated:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A trace of a file."""
+    """A trace of a file. Raises `SimulationError` for one without gaps: it has no rate, and nothing to play."""
 
     name: str
     times_s: Floats
     budgets_s: Floats | None = None
     """None where the file says nothing about them."""
+
+    def __post_init__(self) -> None:
+        mean_rate_per_s(self.times_s)
 
     @property
     def requests(self) -> int:
@@ -112,19 +115,26 @@ Trace = Generated | Recorded
 def read(path: Path) -> Recorded:
     """A CSV file with the column `arrival_s` and, where requests have budgets of their own, `budget_ms`.
 
-    Other columns and the order of rows do not matter. Time begins with the first arrival.
-    Raises `SimulationError`, `OSError`.
+    Other columns and the order of rows do not matter, nor what spreadsheets put around names (a byte order mark,
+    spaces). Time begins with the first arrival. Raises `SimulationError`, `OSError`.
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        columns = rows.fieldnames or ()
-        if "arrival_s" not in columns:
-            raise SimulationError(f"{path} has no column arrival_s; a trace is a CSV file that has one")
-        wanted = ("arrival_s", "budget_ms") if "budget_ms" in columns else ("arrival_s",)
-        table = [tuple(_number(path, rows.line_num, name, row[name]) for name in wanted) for row in rows]
-    figures = np.array(sorted(table, key=lambda row: row[0])).reshape(-1, len(wanted))
-    budgets_s = figures[:, 1] / 1e3 if len(wanted) > 1 else None
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            figures = _figures(path, csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise SimulationError(f"{path} is no CSV file: {error}") from error
+    budgets_s = figures[:, 1] / 1e3 if figures.shape[1] > 1 else None
     return Recorded(path.name, figures[:, 0] - figures[:1, 0], budgets_s)
+
+
+def _figures(path: Path, rows: "csv.DictReader[str]") -> Floats:
+    """Arrivals in order, and budgets where there are any: a row for each request."""
+    rows.fieldnames = columns = [name.strip() for name in rows.fieldnames or ()]
+    if "arrival_s" not in columns:
+        raise SimulationError(f"{path} has no column arrival_s; a trace is a CSV file that has one")
+    wanted = ("arrival_s", "budget_ms") if "budget_ms" in columns else ("arrival_s",)
+    table = [tuple(_number(path, rows.line_num, name, row[name]) for name in wanted) for row in rows]
+    return np.array(sorted(table, key=lambda row: row[0])).reshape(-1, len(wanted))
 
 
 def mean_rate_per_s(arrivals_s: Floats) -> float:

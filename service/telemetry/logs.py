@@ -10,7 +10,7 @@ import sys
 from typing import TextIO
 
 import structlog
-from structlog.typing import EventDict, Processor
+from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from service.core.errors import ErrorKind
 from service.core.events import (
@@ -52,7 +52,7 @@ def configure(*, level: str, json: bool | None, stream: TextIO | None = None, wo
     )
     structlog.configure(
         processors=[*shared, *rendered],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        wrapper_class=_from_level(level),
         logger_factory=structlog.PrintLoggerFactory(stream or sys.stdout),
         cache_logger_on_first_use=False,
     )
@@ -65,12 +65,38 @@ def _of_worker(number: int) -> Processor:
     return add
 
 
+def _from_level(level: str) -> type[FilteringBoundLogger]:
+    """A logger that writes lines of this level and above."""
+    return structlog.make_filtering_bound_logger(_severity(level))
+
+
+def _severity(level: str) -> int:
+    return logging.getLevelNamesMapping()[level.upper()]
+
+
 class Logs:
     """Writes events down. An `Observer`."""
 
     def __init__(self, *, requests: bool = True) -> None:
         self._log = structlog.get_logger().bind()
         self._requests = requests
+
+    @property
+    def level(self) -> str:
+        """The least severe that is written, here and by whoever else writes lines."""
+        name: str = logging.getLevelName(self._log.get_effective_level())
+        return name.lower()
+
+    def write_from(self, level: str) -> None:
+        """From now on, lines of this level and above, whoever writes them. A line tells so, at either level."""
+        before = self.level
+        self._use(min(before, level, key=_severity))
+        self._log.warning("log level changed", before=before, now=level)
+        self._use(level)
+
+    def _use(self, level: str) -> None:
+        structlog.configure(wrapper_class=_from_level(level))
+        self._log = structlog.get_logger().bind()
 
     def observe(self, event: Event) -> None:
         """See `Observer.observe`."""
@@ -91,7 +117,7 @@ class Logs:
                 if event.news:
                     self._log.error("store not read", reason=event.reason, exc_info=event.cause)
             case LifecycleChanged():
-                self._log.info(event.state, detail=event.detail)
+                self._log.info(event.state, **({"detail": event.detail} if event.detail else {}))
             case WorkerChanged(at_work=True):
                 self._log.info("worker started", worker=event.number, detail=event.detail)
             case WorkerChanged():

@@ -115,7 +115,13 @@ MACS = _counter("macs", "Multiply-adds spent on answers.", "protocol", "variant"
 IMAGE_BYTES = _counter("image_bytes", "Encoded bytes of answered images.", "protocol")
 TOTAL = _histogram("request_seconds", "First byte to response.", LATENCY_BUCKETS_S, "protocol", "variant")
 RECEIVE = _histogram("receive_seconds", "First byte to admission.", LATENCY_BUCKETS_S, "protocol")
-QUEUE = _histogram("queue_seconds", "Waiting for a lane.", LATENCY_BUCKETS_S, "protocol", "variant")
+QUEUE = _histogram(
+    "queue_seconds",
+    "Waiting for a lane; of an upgrade also what ran before it.",
+    LATENCY_BUCKETS_S,
+    "protocol",
+    "variant",
+)
 DECODE = _histogram("decode_seconds", "Decoding and resizing.", LATENCY_BUCKETS_S, "protocol", "variant")
 INFERENCE = _histogram("inference_seconds", "Running the graph.", LATENCY_BUCKETS_S, "protocol", "variant")
 HOLD = _histogram(

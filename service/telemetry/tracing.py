@@ -81,7 +81,7 @@ class Tracing:
             schedule_delay_millis=EVERY_S * 1e3,
             max_export_batch_size=BATCH_SPANS,
         )
-        self._sampler = ParentBased(TraceIdRatioBased(sample_ratio))
+        self._sample(on=True, ratio=sample_ratio)
         self._clock = clock
         self._wall_ns = wall_ns
         self._ids = RandomIdGenerator()
@@ -100,14 +100,25 @@ class Tracing:
         context = self._propagator.extract({name: value for name, value in sent.items() if value is not None})
         parent = get_current_span(context).get_span_context()
         trace_id = parent.trace_id if parent.is_valid else self._ids.generate_trace_id()
-        sampled = self._sampler.should_sample(context, trace_id, REQUEST).decision is Decision.RECORD_AND_SAMPLE
+        decision = self._sampler.should_sample(context, trace_id, REQUEST).decision
         return Trace(
             trace_id=format_trace_id(trace_id),
             span_id=format_span_id(self._ids.generate_span_id()),
             parent_id=format_span_id(parent.span_id) if parent.is_valid else None,
-            sampled=sampled,
+            sampled=self.on and decision is Decision.RECORD_AND_SAMPLE,
             state=parent.trace_state.to_header(),
         )
+
+    def record(self, *, on: bool, ratio: float) -> None:
+        """From now on, this share of the traces that begin here, and what callers have decided to record; or nothing at
+        all. A line tells so."""
+        before = self.on, self.ratio
+        self._sample(on=on, ratio=ratio)
+        structlog.get_logger().warning("tracing changed", before=_shown(*before), now=_shown(on, ratio))
+
+    def _sample(self, *, on: bool, ratio: float) -> None:
+        self.on, self.ratio = on, ratio
+        self._sampler = ParentBased(TraceIdRatioBased(ratio))
 
     def observe(self, event: Event) -> None:
         """See `Observer.observe`."""
@@ -145,6 +156,10 @@ class Tracing:
         offset_ns = self._wall_ns() - round(self._clock() * 1e9)
         for span in request.spans(self._resource, offset_ns, self._ids.generate_span_id):
             self._batches.on_end(span)
+
+
+def _shown(on: bool, ratio: float) -> str:
+    return f"sample ratio {ratio:g}" if on else "off"
 
 
 @dataclass(frozen=True, slots=True)

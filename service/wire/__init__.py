@@ -1,1 +1,1 @@
-"""Generated gRPC stubs (`make wire`), committed; a test compares them with the .proto files."""
+"""Generated stubs of messages and services (`make wire`), committed; a test compares them with the .proto files."""

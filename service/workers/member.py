@@ -64,10 +64,12 @@ def main(control: socket.socket, connections: socket.socket) -> None:
         with app.telling(birth.settings, cores=1) as told:
             prepared = _prepared(birth, told, control)
             app.freeze()
-            uvloop.run(_serve(Member(birth.settings, prepared, told), control, connections))
+            ended = uvloop.run(_serve(Member(birth.settings, prepared, told), control, connections))
     except StartupError as error:
         tell_now(control, "failed", str(error))
         sys.exit(FAILED)
+    if not ended:
+        app.leave()
 
 
 def _prepared(birth: Birth, told: Told, control: socket.socket) -> Prepared:
@@ -80,12 +82,14 @@ def _prepared(birth: Birth, told: Told, control: socket.socket) -> Prepared:
     return prepared
 
 
-async def _serve(member: "Member", control: socket.socket, connections: socket.socket) -> None:
+async def _serve(member: "Member", control: socket.socket, connections: socket.socket) -> bool:
+    """False when a thread is left behind."""
     channel = Channel(member.orders())
     await channel.open(control)
     member.join(channel, connections)
     await channel.run()
     await member.finish()
+    return member.ended
 
 
 class Member:
@@ -99,6 +103,8 @@ class Member:
         self._ending = AsyncExitStack()
         self._lost = 0
         """Connections that have ended."""
+        self.ended = True
+        """Unset when a thread is left behind."""
 
     def __repr__(self) -> str:
         return f"<Member {self._prepared.place} serving={self._parts is not None}>"
@@ -110,6 +116,7 @@ class Member:
             "metrics": self.metrics,
             "change": self.change,
             "known": self.known,
+            "in_hand": self.in_hand,
             "drain": self.drain,
             "finish": self.finish,
         }
@@ -158,10 +165,14 @@ class Member:
         """What is served here now."""
         return app.known(self._prepared, self._serving.dataplane)
 
+    async def in_hand(self) -> int:
+        """Requests that are not over."""
+        return 0 if self._parts is None else self._parts.in_hand()
+
     async def drain(self) -> None:
         """Serve on, and say that it will end."""
         await self._ending.aclose()
-        await app.say_goodbye(self._serving)
+        await _say_goodbye(self._serving)
 
     async def finish(self) -> None:
         """Take in what has come, answer it, and end. Also where nobody has said before that it will."""
@@ -169,10 +180,10 @@ class Member:
             return
         parts, self._parts = self._parts, None
         await self._ending.aclose()
-        await app.say_goodbye(parts)
+        await _say_goodbye(parts)
         await self._adopting.stop()
-        await app.finish(self._settings, parts)
-        await parts.close()
+        await asyncio.gather(parts.http.stop(), parts.grpc.stop(self._settings.drain.timeout_s))
+        self.ended = await parts.close()
 
     @property
     def _serving(self) -> Parts:
@@ -197,6 +208,13 @@ class Member:
         # When the supervisor is gone, nobody counts.
         with suppress(ChannelClosed):
             self._channel.tell("lost", self._lost)
+
+
+async def _say_goodbye(parts: Parts) -> None:
+    """Readiness off, and nothing more is loaded."""
+    parts.dataplane.ready, parts.dataplane.draining = False, True
+    parts.repository.leave()
+    await parts.grpc.set_serving(False)
 
 
 def _of(settings: Settings, share: Share) -> Settings:

@@ -21,6 +21,8 @@ def run(settings: Settings, progress: Progress) -> None:
     if workers.count == 1:
         app.run(settings, progress, workers.why)
         return
+    if settings.log.changes or settings.tracing.changes:
+        raise StartupError("log.changes and tracing.changes reach one process, so they need workers.count to be 1")
     app.configure_logs(settings)
     app.check_ports(settings)
     _check_grpc(settings)

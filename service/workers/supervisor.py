@@ -21,6 +21,7 @@ from service.core.errors import EffserveError, ErrorKind
 from service.core.events import LifecycleChanged, Observer, WorkerChanged
 from service.core.messages import Change
 from service.core.workers import Place, wait_s
+from service.draining import Stop, drain, signals
 from service.edges.http.listening import bound
 from service.settings import Settings
 from service.startup import Announce, StartupError
@@ -37,6 +38,8 @@ SCRAPE_S = 5.0
 """Longest wait for a worker's counts; what it last told stands in for them."""
 SILENT_S = 60.0
 """A worker that has said nothing for so long is dead, and is killed."""
+COUNT_S = 0.2
+"""Seconds between two counts of what is in hand while the service drains."""
 LEAVE_S = 10.0
 """For a worker to be gone after it has said that it is finished, or has hung up."""
 
@@ -77,7 +80,7 @@ class Supervisor:
         self._merged = Merged()
         self._turn = asyncio.Lock()
         """Held while what is served changes, and while a worker starts to serve it."""
-        self._draining = False
+        self.ready = self.draining = False
         self._known: Known | None = None
 
     def __repr__(self) -> str:
@@ -85,7 +88,7 @@ class Supervisor:
 
     async def run(self, progress: AbstractContextManager[Announce]) -> None:
         """Serve until a signal comes; `progress` shows how it starts. Raises `StartupError`."""
-        stop = app.signals()
+        stop, how = signals(), ""
         self._reserve()
         try:
             with progress as announce:
@@ -93,10 +96,10 @@ class Supervisor:
             if not stop.is_set():
                 self._observer.observe(LifecycleChanged("ready", self._where()))
                 await _unless(stop, self._keep_all())
-                await self._drain(stop)
+                how = await self._drain(stop)
         finally:
             await self._end()
-        self._observer.observe(LifecycleChanged("stopped"))
+        self._observer.observe(LifecycleChanged("stopped", how))
 
     def _reserve(self) -> None:
         """Both ports, before anything that takes time. Nobody listens yet."""
@@ -263,7 +266,7 @@ class Supervisor:
     async def _change(self, verb: str, *content: object) -> Sequence[Change]:
         """Of what all of them serve: as the first decides. Raises `EffserveError`."""
         async with self._turn:
-            if self._draining:
+            if self.draining:
                 raise EffserveError(ErrorKind.DRAINING, "the service is shutting down; what it serves stays as it is")
             first, *others = self._serving()
             changes: Sequence[Change] = await first.channel.ask("change", verb, *content)
@@ -283,15 +286,23 @@ class Supervisor:
                 return known
         return self._known
 
-    async def _drain(self, stop: asyncio.Event) -> None:
-        self._draining = True
-        stop.clear()
-        workers = self._serving()
-        await _all_asked(workers, "drain")
-        await app.grace(self._settings, stop, self._observer)
-        await self._acceptor.stop()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(_all_asked(workers, "finish"), self._settings.drain.timeout_s + LEAVE_S)
+    async def _drain(self, stop: Stop) -> str:
+        """As a single process does, everywhere at once."""
+        everybody = Everybody(self._serving(), self._acceptor)
+        counting = asyncio.create_task(everybody.count())
+        try:
+            return await drain(
+                self,
+                everybody,
+                everybody.over_grpc,
+                stop=stop,
+                observer=self._observer,
+                count=lambda: everybody.in_hand,
+                grace_s=self._settings.drain.grace_s,
+                timeout_s=self._settings.drain.timeout_s,
+            )
+        finally:
+            counting.cancel()
 
     async def _end(self) -> None:
         """Of everything that was begun. Workers that have finished end when nobody is there to ask them."""
@@ -334,7 +345,45 @@ def _process(sockets: tuple[int, int]) -> subprocess.Popen[bytes]:
         raise StartupError(f"a worker cannot be started: {error.strerror}") from error
 
 
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+class Everybody:
+    """All workers, as what is drained: over HTTP by the supervisor, which listens, over gRPC each by itself."""
+
+    def __init__(self, workers: Sequence[Worker], acceptor: Acceptor) -> None:
+        self._workers = workers
+        self._acceptor = acceptor
+        self.over_grpc = _OverGrpc(workers)
+        self.in_hand = 0
+        """Requests that are not over, a moment ago."""
+
+    def __repr__(self) -> str:
+        return f"<Everybody {len(self._workers)} workers, {self.in_hand} in hand>"
+
+    async def count(self) -> None:
+        """For ever."""
+        while True:
+            counts: list[int | None] = await _all_asked(self._workers, "in_hand")
+            self.in_hand = sum(count or 0 for count in counts)
+            await asyncio.sleep(COUNT_S)
+
+    async def stop(self) -> None:
+        """Listen no more, and have finished what is in hand, on both protocols."""
+        await self._acceptor.stop()
+        await _all_asked(self._workers, "finish")
+
+
+class _OverGrpc:
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        self._workers = workers
+
+    async def set_serving(self, serving: bool) -> None:
+        """Only ever off."""
+        await _all_asked(self._workers, "drain")
+
+    async def stop(self, timeout_s: float) -> None:
+        """Each worker does, when it is finished."""
+
+
+async def _unless(stop: Stop, work: Coroutine[Any, Any, None]) -> None:
     """Do it; but for no longer than nobody wants to stop."""
     working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
     await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -346,14 +395,15 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
     await working
 
 
-async def _all_asked(workers: Iterable[Worker], what: str) -> None:
-    """At the same time; who is gone need not be asked."""
+async def _all_asked(workers: Iterable[Worker], what: str) -> list[Any]:
+    """At the same time; None for who is gone, or has finished."""
 
-    async def ask(worker: Worker) -> None:
+    async def ask(worker: Worker) -> object:
         with suppress(ChannelClosed):
-            await worker.channel.ask(what)
+            return await worker.channel.ask(what)
+        return None
 
-    await asyncio.gather(*map(ask, workers))
+    return await asyncio.gather(*map(ask, workers))
 
 
 async def _strays(worker: Worker, known: Known, verb: str, *content: object) -> str:

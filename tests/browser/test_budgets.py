@@ -112,6 +112,17 @@ def test_an_early_answer_says_that_a_better_one_may_follow(seen: Seen) -> None:
     assert seen.page.locator("#said").inner_text().startswith("first sight, 50 %. First answer by ")
 
 
+def test_a_better_answer_says_what_came_before_it(seen: Seen) -> None:
+    """What looks like waiting for a lane is the first answer's run, and waiting for a core that nobody else needs."""
+    with urlopen(f"{seen.url}plan") as answer:
+        decision = json.load(answer)["decision"]
+    late = _answer(decision | {"reason": "upgrades"}, final=True)
+    seen.page.route("**/classify/anytime?*", lambda route: route.fulfill(content_type="text/event-stream", body=late))
+    seen.page.get_by_role("radio", name="Rough, then better").check()
+    seen.take_sample()
+    assert seen.page.locator(".stages dt").nth(1).inner_text() == "First answer, then wait for an idle core"
+
+
 def _answer(decision: dict[str, object], *, final: bool) -> str:
     """An event of one answer."""
     timing = {"receive": 1, "queue": 1, "decode": 1, "inference": 10, "hold": 0, "respond": 1, "total": 14}

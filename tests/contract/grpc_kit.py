@@ -30,8 +30,11 @@ from service.core.scheduler import Scheduler
 from service.core.values import Source, Variant
 from service.dataplane import Dataplane
 from service.edges.grpc import GrpcServer
+from service.edges.oip.controls import Controls
+from service.edges.oip.log_settings import LogSettings
 from service.edges.oip.service import OpenInference
 from service.edges.oip.statistics import Statistics
+from service.edges.oip.trace_settings import TraceSettings
 from service.edges.questions import Defaults
 from service.pipeline.image import encode_sample
 from service.pipeline.lanes import Done, Lane, LaneRun, Lanes
@@ -239,6 +242,7 @@ def open_inference(
     statistics: Statistics,
     defaults: Defaults = DEFAULTS,
     repository: Repository | None = None,
+    controls: Controls | None = None,
 ) -> OpenInference:
     """What both protocols ask."""
     return OpenInference(
@@ -247,8 +251,25 @@ def open_inference(
         defaults=defaults,
         batch=BATCH,
         image_bytes=IMAGE_BYTES,
+        controls=controls or fixed_controls(),
         repository=repository,
     )
+
+
+@dataclass
+class Levels:
+    """What would write log lines."""
+
+    level: str = "info"
+
+    def write_from(self, level: str) -> None:
+        """See `Logs.write_from`."""
+        self.level = level
+
+
+def fixed_controls() -> Controls:
+    """Nothing is traced, and nothing may be changed."""
+    return Controls(LogSettings(Levels(), changes=False), TraceSettings(None, changes=False))
 
 
 def _entry(variant: Variant) -> StoredVariant:

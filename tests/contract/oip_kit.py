@@ -23,6 +23,7 @@ from service.dataplane import Dataplane
 from service.edges.grpc import GrpcServer
 from service.edges.http.app import Limits, create_http_app
 from service.edges.http.server import HttpServer
+from service.edges.oip.controls import Controls
 from service.edges.oip.statistics import Statistics
 from service.edges.questions import Defaults
 from service.edges.recent import Recent
@@ -65,7 +66,12 @@ class Kit:
 
 @asynccontextmanager
 async def serving(
-    store: Path, /, defaults: Defaults = DEFAULTS, tracer: Tracer = untraced, **overrides: dict[str, object]
+    store: Path,
+    /,
+    defaults: Defaults = DEFAULTS,
+    tracer: Tracer = untraced,
+    controls: Controls | None = None,
+    **overrides: dict[str, object],
 ) -> AsyncIterator[Kit]:
     """Real sessions and lanes over a store, on both protocols."""
     settings, seen, clock = settings_for(store, **overrides), Recorder(), time.monotonic
@@ -75,7 +81,7 @@ async def serving(
     dataplane, lanes = compose(settings, prepared, told, clock)
     changing = repository(settings, prepared, dataplane, told)
     dataplane.ready = True
-    service = open_inference(dataplane, statistics, defaults, changing)
+    service = open_inference(dataplane, statistics, defaults, changing, controls)
     limits = Limits(IMAGE_BYTES, 10 * REQUEST_BYTES, upload_timeout_s=PATIENCE_S, request_bytes=REQUEST_BYTES)
     app = create_http_app(
         dataplane,

@@ -4,12 +4,17 @@ import asyncio
 import gc
 import json
 import shutil
+import threading
 import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import grpc
+import numpy as np
+import numpy.typing as npt
 import onnx
 import pytest
 from onnx import TensorProto, helper
@@ -18,10 +23,15 @@ from model_store import manifest as manifests
 from service.client import Client
 from service.commands import client
 from service.commands.console import CommandError
-from service.core.errors import EffserveError
+from service.core.errors import EffserveError, ErrorKind
 from service.core.events import StoreUnread, VariantChanged, VariantLoaded, VariantRefused
 from service.core.messages import ChangeKind, RefusedVariant
+from service.core.values import Variant
+from service.pipeline.executor import Runner
 from service.pipeline.opening import Known, Opened, Opener
+from service.pipeline.priority import can_yield
+from service.pipeline.session import Session, SessionError
+from service.pipeline.stop import Stop
 from service.pipeline.store import StoredVariant
 from service.wire import grpc_inference_pb2 as pb
 from tests.contract.grpc_kit import PATIENCE_S
@@ -571,6 +581,122 @@ async def test_who_asked_before_is_answered_by_what_was_there(store: Path) -> No
         assert len(late) < len(responses)
         assert all(scores(one)["logits"] == before * 4 for one in responses if one not in late)
         assert "b1" not in {variant.name for variant in kit.runners}
+
+
+class Held:
+    """A session whose runs wait until they may go on, and then fail, if that is wanted."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.begun, self.may_go_on = threading.Event(), threading.Event()
+        self.fails = False
+
+    def run(self, pixels: npt.NDArray[np.uint8], stop: Stop | None = None) -> npt.NDArray[np.float32]:
+        """See `Session.run`."""
+        self.begun.set()
+        assert self.may_go_on.wait(PATIENCE_S)
+        if self.fails:
+            raise EffserveError(ErrorKind.INTERNAL, "inference failed")
+        return self._session.run(pixels, stop)
+
+    async def until_begun(self) -> None:
+        """A run waits."""
+        assert await asyncio.to_thread(self.begun.wait, PATIENCE_S)
+
+
+def held(kit: Kit, name: str) -> Held:
+    """From now on the runs of this variant, in the version that is served now, are held."""
+    runners = cast("dict[Variant, Runner]", kit.runners)
+    variant = next(variant for variant in runners if variant.name == name)
+    made = Held(runners[variant].session)
+    runners[variant] = replace(runners[variant], session=cast("Session", made))
+    return made
+
+
+async def anytime(kit: Kit) -> list[tuple[str, str, int, bool]]:
+    """Event, variant, version, final: all answers to the photo."""
+    response = await kit.http.post("/classify/anytime?budget_ms=60000", content=PHOTO, headers=IMAGE)
+    found = []
+    for block in response.raise_for_status().text.strip().split("\n\n"):
+        name, data = (line.partition(": ")[2] for line in block.split("\n"))
+        answer = json.loads(data)
+        found.append((name, answer["decision"]["variant"], answer["decision"]["version"], answer["final"]))
+    return found
+
+
+@pytest.mark.skipif(not can_yield(), reason="no background lanes here")
+@pytest.mark.parametrize("verb", ["load", "unload"])
+async def test_a_better_answer_comes_from_what_began_it(store: Path, verb: str) -> None:
+    """The variant that is running for an anytime request is replaced, or unloaded; it answers all the same, the next
+    request is answered by what is served then, and only then is the change done."""
+    async with changeable(store) as kit:
+        run = held(kit, "b1")
+        asked = asyncio.create_task(anytime(kit))
+        await run.until_begun()
+        write_variant(store, "b1", version=2)
+        change = asyncio.create_task(over_http(kit, verb, "b1"))
+        async with asyncio.timeout(PATIENCE_S):
+            while kit.dataplane.health().loading or ("b1", 1) in served(kit):  # noqa: ASYNC110 - it comes by itself
+                await asyncio.sleep(0.01)
+        assert not change.done()
+        run.may_go_on.set()
+        assert await asked == [("answer", "b0", 1, False), ("final", "b1", 1, True)]
+        assert await change == (200, "")
+        after = [("answer", "b0", 1, False), ("final", "b1", 2, True)] if verb == "load" else [("final", "b0", 1, True)]
+        assert await anytime(kit) == after
+        assert kit.seen.failed == []
+
+
+@pytest.mark.skipif(not can_yield(), reason="no background lanes here")
+async def test_an_answer_that_is_kept_outlives_the_variant_that_gave_it(store: Path) -> None:
+    """b0 has answered and is unloaded, b1 tries to do better and fails; with policy p2 the answer is b0's."""
+    async with changeable(store) as kit:
+        run = held(kit, "b1")
+        asked = asyncio.create_task(kit.http.post("/classify?budget_ms=60000&policy=p2", content=PHOTO, headers=IMAGE))
+        await run.until_begun()
+        change = asyncio.create_task(over_http(kit, "unload", "b0"))
+        async with asyncio.timeout(PATIENCE_S):
+            while ("b0", 1) in served(kit):  # noqa: ASYNC110 - it comes by itself
+                await asyncio.sleep(0.01)
+        run.fails = True
+        run.may_go_on.set()
+        answer = (await asked).raise_for_status().json()
+        assert (answer["decision"]["variant"], len(answer["predictions"])) == ("b0", 5)
+        assert await change == (200, "")
+        assert kit.seen.failed == []
+
+
+def served(kit: Kit) -> set[tuple[str, int]]:
+    """Names and versions."""
+    return {(name, entry.manifest.version) for name, entry in kit.dataplane.served().items()}
+
+
+async def test_nobody_waits_for_a_step_that_cannot_be_cut_short(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the service leaves, whoever asked for the change, or waits for its turn, is told at once, on both protocols,
+    and the repository says that its thread is still at work."""
+    opening, may_go_on = threading.Event(), threading.Event()
+
+    def slow(self: Opener, *_: object) -> Opened:
+        opening.set()
+        assert may_go_on.wait(PATIENCE_S)
+        raise SessionError("too late")
+
+    monkeypatch.setattr(Opener, "open", slow)
+    async with changeable(store) as kit:
+        write_variant(store, "b2")
+        asked = [asyncio.create_task(over_http(kit, "load", "b2")), asyncio.create_task(over_grpc(kit, "load", "b2"))]
+        assert await asyncio.to_thread(opening.wait, PATIENCE_S)
+        kit.repository.leave()
+        kit.repository.leave()
+        assert await asyncio.gather(*asked) == [(503, "draining"), (grpc.StatusCode.UNAVAILABLE, "draining")]
+        assert await over_http(kit, "unload", "b1") == (503, "draining")
+        assert kit.dataplane.health().loading == ()
+        assert not await kit.repository.close()
+        may_go_on.set()
+        async with asyncio.timeout(PATIENCE_S):
+            while not await kit.repository.close():  # noqa: ASYNC110 - the thread has no event for it
+                await asyncio.sleep(0.01)
+        assert changes(kit) == []
 
 
 async def test_its_repr_shows_what_may_be_changed(store: Path) -> None:

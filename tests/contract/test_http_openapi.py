@@ -62,11 +62,21 @@ async def test_the_protocols_failures_are_in_its_form(paths: Document) -> None:
         assert "$ref" not in str(schema)
 
 
-@pytest.mark.parametrize("part", ["", "/ready", "/config", "/stats"])
+@pytest.mark.parametrize("part", ["", "/ready", "/config", "/stats", "/trace/setting"])
 async def test_what_is_not_served_is_not_found(paths: Document, part: str) -> None:
     """With a version and without; a model may also not be ready."""
     for path in (f"/v2/models/{{name}}{part}", f"/v2/models/{{name}}/versions/{{version}}{part}"):
         assert set(responses(paths, "get", path)) == {"200", "404", *(("503",) if part == "/ready" else ())}
+
+
+async def test_what_can_be_set_is_said(paths: Document) -> None:
+    """Of log lines and traces; reading cannot fail, and changing may be forbidden."""
+    for path, name in (("/v2/logging", "log_info"), ("/v2/trace/setting", "trace_rate")):
+        assert set(responses(paths, "get", path)) == {"200"}
+        assert {"200", "400", "403", "501"} <= set(responses(paths, "post", path))
+        schema = paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        assert name in schema["properties"]
+    assert {"403", "404"} <= set(responses(paths, "post", "/v2/models/{name}/trace/setting"))
 
 
 @pytest.mark.parametrize("accept", ["*/*", "application/openmetrics-text"])

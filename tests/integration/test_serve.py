@@ -21,6 +21,7 @@ PHOTO = jpeg(160, 120)
 HEADERS = {"Content-Type": "image/jpeg"}
 BUDGET_MS = 60_000
 """Enough for every variant, however busy the machine is."""
+LIFE = ["starting", "ready", "draining", "closing", "stopped"]
 LOADED = 50
 """Answers over each protocol after which a server is under load."""
 
@@ -65,12 +66,22 @@ def test_each_request_writes_one_line(server: Server) -> None:
 
 
 def test_the_life_of_a_server_is_in_its_log(server: Server) -> None:
-    """Starting, ready, draining, stopped; exit status 0."""
+    """Starting, ready, draining, closing, stopped; exit status 0."""
     assert server.stop() == 0
     events = [line["event"] for line in server.log()]
-    assert [e for e in events if e in ("starting", "ready", "draining", "stopped")] == [
-        "starting", "ready", "draining", "stopped",
-    ]  # fmt: skip
+    assert [e for e in events if e in LIFE] == LIFE
+
+
+def test_an_operator_reads_what_the_drain_does(server: Server) -> None:
+    """Which signal came, what is still done and for how long, what is in hand, and how it ended."""
+    _classified(server)
+    server.stop(signal.SIGINT)
+    told = {line["event"]: line.get("detail") for line in server.log() if line["event"] in LIFE[2:]}
+    assert told["draining"] == (
+        "SIGINT came: readiness is off, requests are answered for 0.5 s more, or until a second signal"
+    )
+    assert told["closing"] == "nothing new is taken in; requests in hand: 0, to be finished within 30 s"
+    assert re.fullmatch(r"\d+\.\d s after SIGINT; all requests are finished", str(told["stopped"]))
 
 
 def test_the_line_that_says_ready_tells_the_layout_and_why(server: Server) -> None:

@@ -105,8 +105,10 @@ def test_another_file_ends_with_one_line(results: Path, tmp_path: Path) -> None:
     other.write_text("{}")
     with pytest.raises(CommandError, match="is no comparison of policies"):
         report(other, tmp_path / "out", None)
-    with pytest.raises(CommandError, match="has no coverage"):
-        report(results, tmp_path / "out", other)
+    for content in ("{}", '{"coverage": []}', '{"coverage": [{"source": "none", "held": [], "shifts": []}]}'):
+        other.write_text(content)
+        with pytest.raises(CommandError, match="has no coverage"):
+            report(results, tmp_path / "out", other)
 
 
 def test_without_matplotlib_it_says_what_to_install(

@@ -1,6 +1,7 @@
 """`effserve simulate`: traces and files, stores and published figures, what it prints and what it refuses."""
 
 import json
+import math
 import re
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -162,7 +163,9 @@ def test_untrained_variants_are_played_when_asked_for(tmp_path: Path, capsys: py
         ({"policies": ["static:b9"]}, r"no variant 'b9' is served; there are b0"),
         ({"policies": [","]}, r"name a policy, or `all`"),
         ({"parameters": ["utilisation"]}, r"--set takes NAME=NUMBER, not utilisation"),
-        ({"parameters": ["zeal=1"]}, r"k1: .*unexpected keyword argument 'zeal'"),
+        ({"parameters": ["zeal=1"]}, r"k1: no parameter 'zeal'; there are utilisation, "),
+        ({"policies": ["slackfit"], "parameters": ["buckets=0"]}, r"slackfit: buckets is a number from 1 on, not 0"),
+        ({"load": math.nan}, r"a load is a number above 0, not nan"),
         ({"budgets": "fast"}, r"budgets are given as MS:WEIGHT"),
         ({"store": "nothing"}, r"no variants in .*nothing; `effserve build`"),
     ],

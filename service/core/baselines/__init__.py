@@ -8,8 +8,9 @@ Sources and reductions are in the modules: `static`, `slack`, `load`, `infaas`, 
 all share is in `base`.
 """
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from types import MappingProxyType
 
@@ -31,7 +32,7 @@ Grid = Mapping[str, tuple[float, ...]]
 class Entry:
     """One rule: how to make it, and the values of its parameters that are worth trying."""
 
-    build: Callable[..., Policy]
+    build: Callable[..., BudgetPolicy]
     grid: Grid = field(default_factory=dict)
     of_variant: bool = False
     """Whether a variant is part of the name."""
@@ -71,6 +72,18 @@ REGISTRY: Mapping[str, Entry] = MappingProxyType(
 )
 NAMES = tuple(REGISTRY)
 """Every rule."""
+LEAST: Mapping[str, float] = MappingProxyType(
+    {
+        "buckets": 1.0,
+        "steps": 1.0,
+        "most_waiting": 1.0,
+        "period_s": 0.001,
+        "interval_s": 0.001,
+        "window_s": 0.001,
+        "budget_s": 0.001,
+    }
+)
+"""The smallest value of parameters that are counts or are divided by; of all others it is 0."""
 
 
 def names(catalogue: Catalogue) -> tuple[str, ...]:
@@ -93,14 +106,22 @@ def grid(name: str) -> Grid:
     return _entry(name)[0].grid
 
 
-def create(name: str, catalogue: Catalogue, **parameters: float) -> Policy:
+def create(name: str, catalogue: Catalogue, /, **parameters: float) -> Policy:
     """A new policy over `catalogue`.
 
-    `parameters` are those of its class. Raises `ValueError` for an unknown name, `TypeError` for an unknown parameter
-    and `EffserveError(UNKNOWN_VARIANT)` for a variant that is not served.
+    `parameters` are those of its class. Raises `ValueError` for an unknown name and for a value out of its range,
+    `TypeError` for an unknown parameter and `EffserveError(UNKNOWN_VARIANT)` for a variant that is not served.
     """
     entry, variant = _entry(name)
-    return entry.build(only(catalogue, variant) if entry.of_variant else catalogue, **parameters)
+    served = only(catalogue, variant) if entry.of_variant else catalogue
+    known = [one.name for one in fields(entry.build(served)) if one.init and one.name != "catalogue"]
+    for parameter, value in parameters.items():
+        least = LEAST.get(parameter, 0.0)
+        if parameter not in known:
+            raise TypeError(f"no parameter {parameter!r}; there are {', '.join(known)}")
+        if not least <= value < math.inf:
+            raise ValueError(f"{parameter} is a number from {least:g} on, not {value:g}")
+    return entry.build(served, **parameters)
 
 
 def _entry(name: str) -> tuple[Entry, str]:

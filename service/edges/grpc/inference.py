@@ -11,7 +11,7 @@ from service.core.errors import EffserveError, ErrorKind
 from service.core.messages import Answer
 from service.core.trace import Tracer, untraced
 from service.dataplane import Dataplane
-from service.edges.grpc import tensors
+from service.edges.grpc import controls, tensors
 from service.edges.grpc.calls import (
     PROTOCOL,
     Caller,
@@ -25,7 +25,6 @@ from service.edges.grpc.calls import (
     traced,
 )
 from service.edges.grpc.stream import WINDOW_PER_LANE, Stream
-from service.edges.oip import describe
 from service.edges.oip.describe import Document
 from service.edges.oip.inference import Call
 from service.edges.oip.service import OpenInference
@@ -79,7 +78,7 @@ class Inference(grpc_inference_pb2_grpc.GRPCInferenceServiceServicer):
 
     async def ServerMetadata(self, _: object, context: Context) -> pb.ServerMetadataResponse:
         """Name, version, extensions."""
-        return await self._told(context, describe.server, pb.ServerMetadataResponse())
+        return await self._told(context, self._service.server, pb.ServerMetadataResponse())
 
     async def ModelMetadata(
         self, request: pb.ModelMetadataRequest | DecodeError, context: Context
@@ -142,6 +141,28 @@ class Inference(grpc_inference_pb2_grpc.GRPCInferenceServiceServicer):
             return await self._service.unload(asked.model_name, tensors.change_parameters(asked.parameters))
 
         return await self._done(context, unload, pb.RepositoryModelUnloadResponse())
+
+    async def LogSettings(
+        self, request: pb.LogSettingsRequest | DecodeError, context: Context
+    ) -> pb.LogSettingsResponse:
+        """Which log lines are written, from now on."""
+        return await self._told(
+            context,
+            lambda: controls.log_told(self._service.log_settings(controls.log_given(read(request)))),
+            pb.LogSettingsResponse(),
+        )
+
+    async def TraceSetting(
+        self, request: pb.TraceSettingRequest | DecodeError, context: Context
+    ) -> pb.TraceSettingResponse:
+        """Which requests are traced, from now on."""
+        return await self._told(
+            context,
+            lambda: controls.trace_told(
+                self._service.trace_settings(controls.trace_given(read(request)), read(request).model_name)
+            ),
+            pb.TraceSettingResponse(),
+        )
 
     async def ModelInfer(self, request: Received, context: Context) -> pb.ModelInferResponse:
         """The images of one request."""

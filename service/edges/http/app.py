@@ -303,7 +303,7 @@ class _Edge:
     async def problem(self, kind: str) -> Response:
         """What a kind of failure means; the `type` of every problem points here."""
         if kind not in set(ErrorKind):
-            known = ", ".join(ErrorKind)
+            known = ", ".join(sorted(ErrorKind))
             raise EffserveError(ErrorKind.NOT_FOUND, f"no kind of problem is called {kind[:64]!r}; there are {known}")
         return JSONResponse(describe(ErrorKind(kind)))
 

@@ -101,7 +101,7 @@ class TimingModel(_Model):
     """Where the time went; the stages add up to the total."""
 
     receive: float
-    queue: float
+    queue: float = Field(description="Waiting for a lane; of an upgrade also what ran before it.")
     decode: float
     inference: float
     hold: float = Field(description="An answer was in hand and kept, while a better one was tried in vain (`p2`).")

@@ -79,13 +79,17 @@ OF_CHANGES = (
     *_BODY, ErrorKind.INVALID_PARAMETER, ErrorKind.UNSUPPORTED, ErrorKind.UNKNOWN_VARIANT, ErrorKind.DRAINING,
     ErrorKind.INTERNAL, *sorted(CHANGES),
 )  # fmt: skip
+_OF_SETTINGS = (*_BODY, ErrorKind.INVALID_PARAMETER, ErrorKind.UNSUPPORTED, ErrorKind.CHANGES_FORBIDDEN)
 _OPEN_INFERENCE: tuple[tuple[str, tuple[ErrorKind, ...]], ...] = (
     ("/infer", OF_UPLOADS),
     ("/repository/index", _BODY),
     ("/repository/models/", OF_CHANGES),
+    ("post /v2/logging", _OF_SETTINGS),
+    ("post /v2/trace/setting", _OF_SETTINGS),
+    ("post /v2/models/{name}", (*_OF_SETTINGS, ErrorKind.UNKNOWN_VARIANT)),
     ("/models/{name}", (ErrorKind.UNKNOWN_VARIANT,)),
 )
-"""Part of a path below `/v2` → how it may fail; the first that is found."""
+"""Part of a method and a path below `/v2` → how it may fail; the first that is found."""
 
 
 def answers(model: type, *kinds: ErrorKind) -> dict[int | str, dict[str, Any]]:
@@ -105,10 +109,10 @@ def failures(*kinds: ErrorKind) -> dict[int | str, dict[str, Any]]:
 def completed(document: Document) -> Document:
     """The document that FastAPI makes, with what it cannot know."""
     for path, operations in document["paths"].items():
-        for operation in operations.values():
+        for method, operation in operations.items():
             _without_validation_errors(operation["responses"])
             if path == "/v2" or path.startswith("/v2/"):
-                _describe_open_inference(path, operation)
+                _describe_open_inference(f"{method} {path}", operation)
     for name in ("HTTPValidationError", "ValidationError"):
         document.get("components", {}).get("schemas", {}).pop(name, None)
     return document
@@ -126,6 +130,29 @@ def _without_validation_errors(responses: Document) -> None:
         del responses["422"]
 
 
+def _settings(properties: Document) -> Document:
+    schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    description = "What is not given, or null, stays; null in trace settings is what it was at the start."
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+_SWITCH: Document = {"type": ["boolean", "null"]}
+_LOG: Document = {
+    "log_info": _SWITCH,
+    "log_warning": _SWITCH,
+    "log_error": _SWITCH,
+    "log_verbose_level": {"type": ["integer", "null"], "minimum": 0},
+    "log_file": {"enum": ["", None]},
+    "log_format": {"enum": ["ISO8601", None]},
+}
+_TRACE: Document = {
+    "trace_level": {"enum": [["OFF"], ["TIMESTAMPS"], "OFF", "TIMESTAMPS", None]},
+    "trace_rate": {"type": ["string", "null"], "pattern": "^[0-9]{1,9}$"},
+    "trace_count": {"enum": ["-1", None]},
+    "trace_mode": {"enum": ["opentelemetry", None]},
+}
+
+
 def _describe_open_inference(path: str, operation: Document) -> None:
     kinds: Iterable[ErrorKind] = next((kinds for part, kinds in _OPEN_INFERENCE if part in path), ())
     failure = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
@@ -140,6 +167,8 @@ def _describe_open_inference(path: str, operation: Document) -> None:
     if path.endswith("/infer"):
         operation["requestBody"] = _INFERENCE
         operation["responses"]["200"]["content"]["application/octet-stream"] = _BINARY
+    if path in ("post /v2/logging", "post /v2/trace/setting"):
+        operation["requestBody"] = _settings(_LOG if path.endswith("/logging") else _TRACE)
 
 
 def _inlined(schema: Any, definitions: Document) -> Any:  # noqa: ANN401 - any part of a schema

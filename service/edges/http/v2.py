@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.responses import JSONResponse
 
 from service.core.errors import EffserveError, ErrorKind
@@ -17,7 +17,6 @@ from service.edges.http.hot_path import Take
 from service.edges.http.openapi import open_inference_status
 from service.edges.http.server import leaving
 from service.edges.http.uploads import Upload, Uploads
-from service.edges.oip import describe
 from service.edges.oip.inference import Call, aside
 from service.edges.oip.service import OpenInference
 from service.edges.oip.tensors import malformed
@@ -29,7 +28,9 @@ VERSION = MODEL + "/versions/{version}"
 _INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
 SCORES_ASIDE = 4_096
 """More scores than this are written as JSON on another thread."""
-INDEX_BYTES = 65_536
+SMALL_BYTES = 65_536
+"""Largest body of what holds no tensors."""
+_SETTINGS = TypeAdapter(dict[str, object])
 
 
 class _Index(BaseModel):
@@ -92,6 +93,12 @@ class OpenInferenceRoutes:
             app.add_api_route(path + "/config", self.config, **get)
             app.add_api_route(path + "/stats", self.statistics, **get)
             app.add_api_route(path + "/infer", self.infer, **post)
+            app.add_api_route(path + "/trace/setting", self.trace, **get)
+            app.add_api_route(path + "/trace/setting", self.change_trace, **post)
+        app.add_api_route(ROOT + "/trace/setting", self.trace_of_all, **get)
+        app.add_api_route(ROOT + "/trace/setting", self.change_trace_of_all, **post)
+        app.add_api_route(ROOT + "/logging", self.logging, **get)
+        app.add_api_route(ROOT + "/logging", self.change_logging, **post)
         app.add_api_route(ROOT + "/repository/index", self.index, **post)
         app.add_api_route(ROOT + "/repository/models/{name}/load", self.load, **post)
         app.add_api_route(ROOT + "/repository/models/{name}/unload", self.unload, **post)
@@ -103,7 +110,7 @@ class OpenInferenceRoutes:
 
     async def server(self) -> Response:
         """Name, version and extensions of the server."""
-        return self._response(describe.server())
+        return self._response(self._service.server())
 
     async def live(self) -> Response:
         """Whether the process lives."""
@@ -141,7 +148,7 @@ class OpenInferenceRoutes:
     async def index(self, request: Request) -> Response:
         """What the model store holds; `{"ready": true}` leaves out what does not answer."""
         with self._uploads.one() as upload:
-            body = await self._body(request, upload, INDEX_BYTES)
+            body = await self._body(request, upload, SMALL_BYTES)
         try:
             asked = _Index.model_validate_json(body) if body.strip() else _Index()
         except ValidationError:
@@ -155,6 +162,30 @@ class OpenInferenceRoutes:
     async def unload(self, request: Request, name: str) -> Response:
         """Do not serve a variant any more."""
         return self._response(await self._service.unload(name, await self._parameters(request)))
+
+    async def logging(self) -> Response:
+        """Which log lines are written."""
+        return self._response(self._service.log_settings({}))
+
+    async def change_logging(self, request: Request) -> Response:
+        """Write other lines from now on. Needs `log.changes`."""
+        return self._response(self._service.log_settings(await self._settings(request)))
+
+    async def trace_of_all(self) -> Response:
+        """Which requests are traced."""
+        return self._response(self._service.trace_settings({}))
+
+    async def change_trace_of_all(self, request: Request) -> Response:
+        """Trace others from now on. Needs `tracing.changes`."""
+        return self._response(self._service.trace_settings(await self._settings(request)))
+
+    async def trace(self, name: str, version: str = "") -> Response:
+        """Which requests are traced: the same of each model."""
+        return self._response(self._service.trace_settings({}, name, version))
+
+    async def change_trace(self, request: Request, name: str, version: str = "") -> Response:
+        """Nothing that makes a difference between models."""
+        return self._response(self._service.trace_settings(await self._settings(request), name, version))
 
     async def infer(self, request: Request, name: str, version: str = "") -> Response:
         """Classify the images of one request: all of them, or none."""
@@ -187,6 +218,15 @@ class OpenInferenceRoutes:
             return (_Change.model_validate_json(body) if body.strip() else _Change()).parameters
         except ValidationError:
             raise malformed('the body is neither empty nor {"parameters": {…}}') from None
+
+    async def _settings(self, request: Request) -> dict[str, object]:
+        """By name."""
+        with self._uploads.one() as upload:
+            body = await self._body(request, upload, SMALL_BYTES)
+        try:
+            return _SETTINGS.validate_json(body) if body.strip() else {}
+        except ValidationError:
+            raise malformed("the body is neither empty nor an object of settings") from None
 
     def _call(self, request: Request, given_id: str) -> Call:
         identity, started_s = incoming.identity(request, given_id), incoming.started_s(request, self._clock)

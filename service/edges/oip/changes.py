@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from service.core.errors import EffserveError, ErrorKind
-from service.edges.oip.models import ROUTED, SHOWN_NAME
+from service.edges.oip.models import ROUTED
+from service.edges.oip.refusals import invalid, unsupported
 
 VERSION, DEPENDENTS = "version", "unload_dependents"
 OVERRIDES = ("config", "file:")
@@ -14,15 +15,14 @@ def wanted_version(parameters: Mapping[str, object]) -> int | None:
     """Of a load; None for the newest. Raises `EffserveError`."""
     for name in parameters:
         if name.startswith(OVERRIDES):
-            detail = f"{name[:SHOWN_NAME]}: a variant is loaded as the store holds it, and nothing is put in its place"
-            raise EffserveError(ErrorKind.UNSUPPORTED, detail, {"parameter": name[:SHOWN_NAME]})
+            raise unsupported(name, "a variant is loaded as the store holds it, and nothing is put in its place")
     _only(parameters, VERSION)
     given = parameters.get(VERSION)
     if given is None:
         return None
     version = int(given) if isinstance(given, str) and given.isdecimal() and len(given) < 10 else given
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise _invalid(VERSION, "it is a number from 1 on")
+        raise invalid(VERSION, "it is a number from 1 on")
     return version
 
 
@@ -30,7 +30,7 @@ def check_unload(parameters: Mapping[str, object]) -> None:
     """`unload_dependents` has no effect: nothing depends on a variant. Raises `EffserveError`."""
     _only(parameters, DEPENDENTS)
     if not isinstance(parameters.get(DEPENDENTS, False), bool):
-        raise _invalid(DEPENDENTS, "it is true or false")
+        raise invalid(DEPENDENTS, "it is true or false")
 
 
 def check_name(name: str) -> None:
@@ -43,8 +43,4 @@ def check_name(name: str) -> None:
 def _only(parameters: Mapping[str, object], known: str) -> None:
     for name in parameters:
         if name != known:
-            raise _invalid(name[:SHOWN_NAME], f"it is not a parameter here; there is {known}")
-
-
-def _invalid(name: str, why: str) -> EffserveError:
-    return EffserveError(ErrorKind.INVALID_PARAMETER, f"{name}: {why}", {"parameter": name})
+            raise invalid(name, f"it is not a parameter here; there is {known}")

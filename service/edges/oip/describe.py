@@ -13,6 +13,7 @@ from service.edges.oip.tensors import CHANNELS, INPUT
 EXTENSIONS = (
     "binary_tensor_data",
     "classification",
+    "logging",
     "model_configuration",
     "model_repository",
     "model_repository(unload_dependents)",
@@ -21,6 +22,8 @@ EXTENSIONS = (
     "statistics",
 )
 """Those that are complete; clients go by this list."""
+TRACE = "trace"
+"""One more, where requests are traced."""
 Document = dict[str, Any]
 
 PLATFORM = "onnxruntime_onnx"
@@ -28,9 +31,10 @@ ROUTED_PLATFORM = "effserve_routed"
 ANY = -1
 
 
-def server() -> Document:
+def server(*, traced: bool) -> Document:
     """Name, version, extensions."""
-    return {"name": "effserve", "version": __version__, "extensions": list(EXTENSIONS)}
+    extensions = [*EXTENSIONS, TRACE] if traced else [*EXTENSIONS]
+    return {"name": "effserve", "version": __version__, "extensions": extensions}
 
 
 def metadata(model: Model) -> Document:

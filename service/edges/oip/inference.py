@@ -18,7 +18,16 @@ from service.dataplane import Dataplane
 from service.edges.oip import outputs, tensors
 from service.edges.oip.messages import InferRequest, InferResponse, Parameter, WantedOutput
 from service.edges.oip.models import Model, Models
-from service.edges.questions import Defaults, PlanParameters, budget_of, checked, question
+from service.edges.questions import (
+    BUDGET_HEADER,
+    MAX_BUDGET_MS,
+    Defaults,
+    PlanParameters,
+    budget_of,
+    checked,
+    question,
+    refusal,
+)
 
 ASIDE_BYTES = 65_536
 """More than this is converted on another thread, so that the event loop goes on."""
@@ -26,6 +35,7 @@ FINAL_ASKED, FINAL_TOLD = "triton_enable_empty_final_response", "triton_final_re
 PRIORITY_WARNING = "priority has no effect: requests are served in the order of their deadlines"
 RESERVED = frozenset({"timeout", "priority", "binary_data_output", FINAL_ASKED})
 """Parameters of the protocol and its clients; all others are those of a question."""
+TIMEOUT = f"a number of microseconds above 0 and up to {MAX_BUDGET_MS * 1e3:,.0f}"
 
 T = TypeVar("T")
 
@@ -184,18 +194,16 @@ def _given(model: Model, parameters: Mapping[str, Parameter], call: Call) -> dic
 
 def _budget_ms(timeout_us: Parameter | None, call: Call) -> float | None:
     if call.header_budget is not None:
-        return budget_of(call.header_budget, "X-Latency-Budget-Ms")
+        return budget_of(call.header_budget, BUDGET_HEADER)
     # Triton's clients write 0 for none.
     if timeout_us is not None and timeout_us != 0:
-        return budget_of(_us_to_ms(timeout_us), "timeout")
+        return _us_to_ms(timeout_us)
     return call.deadline_budget_ms
 
 
 def _us_to_ms(timeout_us: Parameter) -> float:
-    if isinstance(timeout_us, bool) or not isinstance(timeout_us, int | float):
-        raise EffserveError(
-            ErrorKind.INVALID_PARAMETER, "timeout: it is a number of microseconds", {"parameter": "timeout"}
-        )
+    if isinstance(timeout_us, bool | str) or not 0 < timeout_us <= MAX_BUDGET_MS * 1e3:
+        raise refusal("timeout", timeout_us, TIMEOUT)
     return timeout_us / 1e3
 
 

@@ -54,7 +54,7 @@ class Models:
         """The model of that name, and version if one is given. Raises `EffserveError(UNKNOWN_VARIANT)`."""
         model = self._models.get(name)
         if model is None:
-            known = ", ".join(self._models)
+            known = ", ".join(sorted(self._models))
             raise EffserveError(
                 ErrorKind.UNKNOWN_VARIANT, f"no model {name[:SHOWN_NAME]!r} is served; there are {known}"
             )

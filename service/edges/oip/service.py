@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from service.dataplane import Dataplane
 from service.edges.oip import changes, describe
+from service.edges.oip.controls import Controls
 from service.edges.oip.describe import Document
 from service.edges.oip.inference import Inference
 from service.edges.oip.models import Model, Models
@@ -26,10 +27,12 @@ class OpenInference:
         defaults: Defaults,
         batch: int,
         image_bytes: int,
+        controls: Controls,
         repository: Repository | None = None,
     ) -> None:
         """Without a `repository`, what is served stays."""
         self._dataplane = dataplane
+        self._controls = controls
         self._statistics = statistics
         self._batch = batch
         self._repository = repository
@@ -56,6 +59,10 @@ class OpenInference:
         """Whether this one answers."""
         self._models.find(name, version)
         return self.ready
+
+    def server(self) -> Document:
+        """See `describe.server`."""
+        return describe.server(traced=self._controls.trace.traced)
 
     def names(self) -> list[str]:
         """Of the models."""
@@ -92,3 +99,14 @@ class OpenInference:
         changes.check_name(name)
         await allowed(self._repository).unload(name)
         return {}
+
+    def log_settings(self, given: Mapping[str, object]) -> Document:
+        """As they are once these are changed; see `LogSettings.change`."""
+        return {**self._controls.log.change(given)}
+
+    def trace_settings(self, given: Mapping[str, object], name: str = "", version: str = "") -> Document:
+        """Of a model, or of all when the name is empty, as they are once these are changed; see
+        `TraceSettings.change`."""
+        if name:
+            self._models.find(name, version)
+        return {**self._controls.trace.change(given, of_model=bool(name))}

@@ -50,10 +50,14 @@ class _Results:
 
 def read(path: Path) -> list[Coverage]:
     """Raises `SimulationError` for another kind of file, `OSError`."""
+    other = f"{path} has no coverage as `python -m benchmarks.coverage` writes it"
     try:
-        return TypeAdapter(_Results).validate_json(path.read_bytes()).coverage
+        found = TypeAdapter(_Results).validate_json(path.read_bytes()).coverage
     except ValidationError as error:
-        raise SimulationError(f"{path} has no coverage as `python -m benchmarks.coverage` writes it") from error
+        raise SimulationError(other) from error
+    if not all(one.held for one in found) or not found:
+        raise SimulationError(other)
+    return found
 
 
 def coverage_figure(sources: list[Coverage]) -> "Figure":

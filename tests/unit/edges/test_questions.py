@@ -10,6 +10,8 @@ from service.core.values import Deadline, Mode, Question
 from service.edges.questions import (
     MAX_BUDGET_MS,
     MAX_TOP_K,
+    SHOWN,
+    WANTED,
     ClassifyParameters,
     Defaults,
     PlanParameters,
@@ -91,10 +93,17 @@ def test_a_network_and_an_accuracy_contradict_each_other() -> None:
     ],
 )
 def test_a_value_out_of_range_is_named(name: str, value: object) -> None:
-    """In the detail, and as a fact that a program reads."""
+    """In the detail, with what it should be, and as a fact that a program reads."""
     error = refusal({name: value})
-    assert error.detail.startswith(f"{name}: ")
+    assert error.detail.startswith(f"{name}: '{str(value).removesuffix('.0')[:SHOWN]}")
+    assert error.detail.endswith(f"' should be {WANTED[name]}")
     assert error.facts == {"parameter": name}
+
+
+def test_every_parameter_says_what_it_should_be() -> None:
+    """In our words: none is left to those of a library."""
+    assert ClassifyParameters.model_fields.keys() <= WANTED.keys()
+    assert WANTED["mode"] == "best_effort or strict"
 
 
 @pytest.mark.parametrize(("name", "value"), [("budget_ms", MAX_BUDGET_MS), ("top_k", MAX_TOP_K), ("min_accuracy", 1)])

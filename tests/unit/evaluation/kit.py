@@ -13,7 +13,7 @@ from service.evaluation import measures
 from service.evaluation.plan import Plan, make_plan
 from service.evaluation.results import Agreement, Report, Share, Spread, VariantResult
 from service.pipeline import image
-from service.pipeline.session import ExecutionProvider, Session, SessionOptions
+from service.pipeline.session import Session, SessionOptions
 from service.pipeline.store import scan
 from tests.fixtures import jpeg
 
@@ -59,7 +59,7 @@ def answer(store: Path, name: str, body: bytes) -> int:
 
 def planned(data: Path, store: Path, *names: str, limit: int | None = None) -> Plan:
     """A plan on the CPU."""
-    return make_plan(open_images(data), store, names=names, limit=limit, provider=ExecutionProvider.CPU)
+    return make_plan(open_images(data), store, names=names, limit=limit, options=SessionOptions())
 
 
 def relabel(version: Path, text: str) -> None:

@@ -96,9 +96,9 @@ def test_variants_take_turns(tmp_path: Path, store: Path, monkeypatch: pytest.Mo
     sizes = []
     decode = image.decode
 
-    def noted(body: bytes, preprocessing: Preprocessing) -> Pixels:
+    def noted(body: bytes, preprocessing: Preprocessing, *, exact: bool) -> Pixels:
         sizes.append(preprocessing.input_size_px)
-        return decode(body, preprocessing)
+        return decode(body, preprocessing, exact=exact)
 
     monkeypatch.setattr(image, "decode", noted)
     ran(planned(folder(tmp_path / "data", photos(each=4)), store), threads=1)
@@ -135,10 +135,10 @@ def test_an_image_that_one_variant_cannot_decode_counts_for_none(
     """All are judged on the same."""
     decode = image.decode
 
-    def picky(body: bytes, preprocessing: Preprocessing) -> Pixels:
+    def picky(body: bytes, preprocessing: Preprocessing, *, exact: bool) -> Pixels:
         if preprocessing.input_size_px == 128 and body == photos()["n00000001/0.jpg"]:
             raise EffserveError(ErrorKind.UNDECODABLE_IMAGE, "the image is damaged: somehow")
-        return decode(body, preprocessing)
+        return decode(body, preprocessing, exact=exact)
 
     monkeypatch.setattr(image, "decode", picky)
     runs = ran(planned(folder(tmp_path / "data", photos()), store))

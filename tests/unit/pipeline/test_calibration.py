@@ -326,7 +326,7 @@ def test_a_changed_graph_of_the_same_name_is_measured_anew(tmp_path: Path, clock
 
 def with_b0(measured: bytes) -> bytes:
     """A file that says this of b0."""
-    return b'{"schema": 5, "fingerprint": "cpu", "variants": {"sha-b0": %s}, "decode": {}}' % measured
+    return b'{"schema": 6, "fingerprint": "cpu", "variants": {"sha-b0": %s}, "decode": {}}' % measured
 
 
 @pytest.mark.parametrize(
@@ -343,15 +343,17 @@ def with_b0(measured: bytes) -> bytes:
         b'{"schema": 4, "fingerprint": "cpu", "variants": {"sha-b0": {"base_s": 9, "ratios": [1], "stop_s": 0}}}',
         with_b0(b'{"base_s": 9, "ratios": [1], "stop_s": 0}'),
         with_b0(b'{"base_s": 9, "ratios": [1], "stop_s": 0, "alone_s": 0}'),
-        b'{"schema": 5, "fingerprint": "cpu", "variants": [], "decode": {}}',
+        b'{"schema": 5, "fingerprint": "cpu", "variants": {}, "decode": {}}',
+        b'{"schema": 6, "fingerprint": "cpu", "variants": [], "decode": {}}',
         with_b0(b"{}"),
         with_b0(b'{"base_s": "x", "ratios": [1], "stop_s": 0, "alone_s": null}'),
         with_b0(b'{"base_s": 0, "ratios": [1], "stop_s": 0, "alone_s": null}'),
         with_b0(b'{"base_s": NaN, "ratios": [1], "stop_s": 0, "alone_s": null}'),
         with_b0(b'{"base_s": 9, "ratios": [1], "stop_s": -1, "alone_s": null}'),
         with_b0(b'{"base_s": 9, "ratios": [1], "stop_s": NaN, "alone_s": null}'),
-        b'{"schema": 5, "fingerprint": "cpu", "variants": {}, "decode": {"JPEG": {"cost": 1}}}',
-        b'{"schema": 5, "fingerprint": "cpu", "variants": {}, "decode": {"JPEG": 1}}',
+        b'{"schema": 6, "fingerprint": "cpu", "variants": {}, "decode": {"quick": {"JPEG": {"cost": 1}}}}',
+        b'{"schema": 6, "fingerprint": "cpu", "variants": {}, "decode": {"quick": {"JPEG": 1}}}',
+        b'{"schema": 6, "fingerprint": "cpu", "variants": {}, "decode": {"other": {}}}',
     ],
 )
 def test_a_damaged_file_counts_as_empty_and_is_replaced(tmp_path: Path, clock: Clock, content: bytes) -> None:
@@ -374,6 +376,20 @@ def test_what_is_kept_is_read_back(tmp_path: Path) -> None:
     """Decode costs, by format."""
     CalibrationFile(tmp_path, "cpu").keep({}, {"JPEG": DecodeCost(0.1, 0.2)})
     assert CalibrationFile(tmp_path, "cpu").decode() == {"JPEG": DecodeCost(0.1, 0.2)}
+
+
+def test_decoding_is_known_by_the_way_in_which_pixels_are_made(tmp_path: Path, clock: Clock) -> None:
+    """Exact ones take longer. What a graph takes is the same."""
+    first = calibrate(clock, subject("b0", TimedSession(clock, 0.1)), file=CalibrationFile(tmp_path, "cpu"))
+    exact = CalibrationFile(tmp_path, "cpu", exact=True)
+    assert exact.decode() == {}
+    assert exact.calibration({"b0": "sha-b0"}, 1) is None
+    exact.keep({}, {"JPEG": DecodeCost(0.3, 0.4)})
+    assert CalibrationFile(tmp_path, "cpu").calibration({"b0": "sha-b0"}, 1) == first
+    again = CalibrationFile(tmp_path, "cpu", exact=True).calibration({"b0": "sha-b0"}, 1)
+    assert again is not None
+    assert again.decode == {"JPEG": DecodeCost(0.3, 0.4)}
+    assert again.inference_s == first.inference_s
 
 
 def test_a_graph_nobody_measured_is_unknown(tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from model_store.manifest import Preprocessing
 from service.core.errors import EffserveError, ErrorKind
+from service.pipeline import image
 from service.pipeline.executor import Executor, Runner
 from service.pipeline.session import Session
 from service.pipeline.stop import Stop, Terminated
@@ -44,6 +46,21 @@ def test_an_image_is_decoded_to_the_size_of_the_variant_and_run(execute: Executo
     run = execute(jpeg(), variant("b0"))
     assert (run.logits.tolist(), run.started_s, run.decode_s, run.inference_s) == ([1.0, 2.0], 0.0, 1.0, 3.0)
     assert session.runs == [((1, 32, 32, 3), None)]
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_pixels_are_made_the_way_that_was_set(monkeypatch: pytest.MonkeyPatch, *, exact: bool) -> None:
+    """`images.exact`."""
+    asked, decode = [], image.decode
+
+    def noted(body: bytes, preprocessing: Preprocessing, *, exact: bool) -> npt.NDArray[np.uint8]:
+        asked.append(exact)
+        return decode(body, preprocessing, exact=exact)
+
+    monkeypatch.setattr(image, "decode", noted)
+    runner = Runner(cast(Session, Noting()), preprocessing(32))
+    Executor(lambda _: runner, lambda: 0.0, exact=exact)(jpeg(), variant("b0"))
+    assert asked == [exact]
 
 
 def test_the_session_hears_of_a_request_to_end(execute: Executor, session: Noting) -> None:

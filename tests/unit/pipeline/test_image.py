@@ -16,7 +16,8 @@ from PIL.Image import Resampling, Transpose
 from model_store.manifest import Preprocessing
 from service.core.errors import EffserveError, ErrorKind
 from service.core.values import ImageHeader
-from service.pipeline.image import FORMATS, crop_box, decode, encode_sample, read_header
+from service.pipeline.cropping import crop_box
+from service.pipeline.image import FORMATS, decode, encode_sample, read_header
 from tests.fixtures import animation, encode, jpeg, photo, pixels_of, png, png_chunk, png_header_bomb, preprocessing
 
 Pixels = npt.NDArray[np.uint8]

@@ -104,5 +104,5 @@ def test_a_variant_that_cannot_be_run_keeps_nobody_from_starting(store: Path, mo
     def broken(*_: object, **__: object) -> None:
         raise SessionError("no such operator")
 
-    monkeypatch.setattr(trials, "Session", broken)
+    monkeypatch.setattr(trials, "open_session", broken)
     assert chosen(store) == Choice(Layout(2, 1), "b0 cannot be run")

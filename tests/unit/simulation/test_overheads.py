@@ -63,6 +63,8 @@ def test_what_is_no_number_is_named(tmp_path: Path) -> None:
     """With its line."""
     with pytest.raises(SimulationError, match=r"runs\.csv line 2: could not convert"):
         overheads.measured(log(tmp_path, LOG.replace("9,9,9", "9,x,9")))
+    with pytest.raises(SimulationError, match=r"runs\.csv line 2: "):
+        overheads.measured(log(tmp_path, LOG.replace("9,9,9", "9,9")))
 
 
 def test_a_request_is_answered_later_by_its_way_in_and_out() -> None:

@@ -126,6 +126,7 @@ def test_a_log_may_be_a_table(tmp_path: Path) -> None:
         ("a.json", '{"b0": {"1": [1], "2": [1]}, "b1": {"1": [1]}}', "has no runs of b1 with 2 busy lanes"),
         ("a.csv", "variant,seconds\nb0,1\n", "is no log of runs .* 'busy'"),
         ("a.csv", "variant,busy,seconds\nb0,1\n", "is no log of runs"),
+        pytest.param("a.csv", f"variant,busy,seconds\n{'b' * 200_000},1,1\n", "is no log of runs", id="long"),
         ("a.csv", "", "has no runs"),
     ],
 )

@@ -69,6 +69,16 @@ def test_a_file_is_read_in_order_of_time(tmp_path: Path) -> None:
     assert trace.budgets_s.tolist() == [0.0505, 0.1]
 
 
+def test_a_file_may_come_from_a_spreadsheet(tmp_path: Path) -> None:
+    """With a byte order mark and spaces around names and numbers; without that budgets would go unnoticed."""
+    path = tmp_path / "mine.csv"
+    path.write_text("arrival_s, budget_ms \n0, 100\n1, 50\n", encoding="utf-8-sig")
+    trace = read(path)
+    assert trace.times_s.tolist() == [0.0, 1.0]
+    assert trace.budgets_s is not None
+    assert trace.budgets_s.tolist() == [0.1, 0.05]
+
+
 def test_a_file_needs_no_budgets(tmp_path: Path) -> None:
     """Its times are kept, or stretched to a rate; a part of it can be taken."""
     path = tmp_path / "mine.csv"
@@ -91,20 +101,32 @@ def test_a_file_needs_no_budgets(tmp_path: Path) -> None:
         ("arrival_s,budget_ms\n1,100\n2,\n", "line 3: budget_ms is ''"),
         ("arrival_s,budget_ms\n1,0\n", "line 2: budget_ms is '0'"),
         ("arrival_s,budget_ms\n1\n", "line 2: budget_ms is None"),
+        ("arrival_s\n", "two requests at least"),
+        ("arrival_s\n1\n", "two requests at least"),
+        ("arrival_s\n1\n1\n", "two requests at least, at different times"),
+        pytest.param(f"arrival_s\n{'1' * 200_000}\n", "is no CSV file: field larger than field limit", id="long"),
+        pytest.param("arrival_s\n\udcff\n", "is no CSV file: .*utf-8", id="bytes"),
     ],
 )
 def test_a_file_that_is_no_trace_is_refused(tmp_path: Path, content: str, message: str) -> None:
-    """With the line."""
-    (tmp_path / "mine.csv").write_text(content)
+    """With the line where one is to blame."""
+    (tmp_path / "mine.csv").write_text(content, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(SimulationError, match=message):
         read(tmp_path / "mine.csv")
 
 
 @pytest.mark.parametrize("times_s", [[], [1.0], [1.0, 1.0]])
 def test_a_trace_of_one_moment_has_no_rate(times_s: list[float]) -> None:
-    """So it cannot be given one."""
+    """It is refused before anything is played."""
     with pytest.raises(SimulationError, match="two requests at least"):
-        Recorded("short", np.array(times_s)).arrivals_s(1.0, np.random.default_rng(0))
+        Recorded("short", np.array(times_s))
+
+
+def test_the_beginning_of_a_trace_needs_two_requests_too() -> None:
+    """Those that come first may come at once."""
+    trace = Recorded("bursts", np.array([0.0, 0.0, 1.0]))
+    with pytest.raises(SimulationError, match="two requests at least, at different times"):
+        trace.first(2)
 
 
 def test_budgets_are_drawn_by_weight() -> None:

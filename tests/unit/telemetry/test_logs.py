@@ -154,8 +154,9 @@ def test_without_request_lines_only_internal_errors_remain() -> None:
 
 def test_changes_of_the_service_are_told() -> None:
     """State and detail; what is refused is an error with its reason; what is loaded, for those who debug."""
-    lifecycle = record(LifecycleChanged("draining", "grace period of 2 s"))
-    assert (lifecycle["event"], lifecycle["detail"]) == ("draining", "grace period of 2 s")
+    lifecycle = record(LifecycleChanged("draining", "SIGTERM came"))
+    assert (lifecycle["event"], lifecycle["detail"]) == ("draining", "SIGTERM came")
+    assert "detail" not in record(LifecycleChanged("starting"))
     refused = record(VariantRefused("b9", "1", "damaged"))
     assert (refused["level"], refused["variant"], refused["reason"]) == ("error", "b9", "damaged")
     resident = record(loaded("b0"))
@@ -213,3 +214,29 @@ def test_a_worker_that_ends_is_an_error() -> None:
     assert ended["detail"] == "killed by signal 9"
     again = record(WorkerChanged(2, at_work=True))
     assert (again["event"], again["level"], again["worker"]) == ("worker started", "info", 2)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "shown"),
+    [
+        ("info", "debug", ["log level changed", "variant loaded", "ready"]),
+        ("debug", "info", ["log level changed", "ready"]),
+        ("info", "warning", ["log level changed"]),
+        ("error", "warning", ["log level changed"]),
+        ("warning", "error", ["log level changed"]),
+    ],
+)
+def test_the_level_can_be_changed_while_it_writes(before: str, after: str, shown: list[str]) -> None:
+    """At once, for whoever else writes lines, too; the change has a line at either level."""
+    stream = io.StringIO()
+    configure(level=before, json=True, stream=stream)
+    subject = Logs()
+    assert subject.level == before
+    subject.write_from(after)
+    subject.observe(loaded("b0"))
+    subject.observe(LifecycleChanged("ready"))
+    structlog.get_logger().debug("of somebody else")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line["event"] for line in lines if line["event"] != "of somebody else"] == shown
+    assert (len(lines) > len(shown)) is (after == "debug")
+    assert (subject.level, lines[0]["before"], lines[0]["now"]) == (after, before, after)

@@ -296,6 +296,27 @@ def test_the_ratio_decides_for_traces_that_begin_here() -> None:
             assert [place is not None and place.sampled for place in callers] == [True, False]
 
 
+def test_what_is_recorded_can_be_changed(subject: Tracing) -> None:
+    """From the next request on; off is off for callers' traces, too. Each change has a line."""
+
+    def sampled() -> list[bool]:
+        begun = subject.begin(None, None), subject.begin(PARENT, None)
+        return [place is not None and place.sampled for place in begun]
+
+    found = []
+
+    def change() -> None:
+        for on, ratio in ((False, 1.0), (True, 0.0), (True, 1.0)):
+            subject.record(on=on, ratio=ratio)
+            found.append(sampled())
+
+    lines = logged(change)
+    assert found == [[False, False], [False, True], [True, True]]
+    assert [(line["before"], line["now"]) for line in lines] == [
+        ("sample ratio 1", "off"), ("off", "sample ratio 0"), ("sample ratio 0", "sample ratio 1"),
+    ]  # fmt: skip
+
+
 def test_the_environment_may_name_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ours is the default."""
     (ours,) = spans(failed(ErrorKind.INTERNAL, journey=journey()))

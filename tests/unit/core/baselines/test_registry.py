@@ -1,12 +1,13 @@
 """Every registered policy, as a whole."""
 
+import math
 import random
 from typing import Any
 
 import pytest
 
 from service.core.actions import Reject, Start
-from service.core.baselines import NAMES, create, grid, names, spends
+from service.core.baselines import LEAST, NAMES, create, grid, names, spends
 from service.core.catalogue import Catalogue
 from service.core.errors import EffserveError, ErrorKind
 from service.core.scheduler import Scheduler
@@ -112,8 +113,31 @@ def test_an_unknown_name_is_refused_with_those_there_are(name: str) -> None:
 
 def test_an_unknown_parameter_is_refused() -> None:
     """A misspelt number would compare something else."""
-    with pytest.raises(TypeError, match="windows"):
+    with pytest.raises(TypeError, match=r"no parameter 'windows'; there are .*window_s"):
         create("model-switching", CATALOGUE, windows=1.0)
+    with pytest.raises(TypeError, match="no parameter 'catalogue'"):
+        create("k1", CATALOGUE, catalogue=1.0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", [-1.0, math.nan, math.inf])
+def test_a_parameter_is_a_finite_number_that_is_not_negative(name: str, value: float) -> None:
+    """Whatever it is for."""
+    for parameter in {"utilisation": None, **grid(_full(name))}:
+        with pytest.raises(ValueError, match=f"{parameter} is a number from .* on, not "):
+            create(_full(name), CATALOGUE, **{parameter: value})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_least_values_of_all_parameters_decide(name: str) -> None:
+    """None of them is divided by zero."""
+    full = _full(name)
+    for parameter in {"utilisation": None, "patience_s": None, **grid(full), **SMALL.get(name, {})}:
+        smallest = SMALL.get(name, {}) | {parameter: LEAST.get(parameter, 0.0)}
+        scheduler = Scheduler(policy=create(full, CATALOGUE, **smallest), latency=latency(), lanes=2)
+        asked = [arrival for arrival in trace(3, requests=40) if _is_served(full, arrival.job)]
+        outcomes = simulate(scheduler, asked, lambda _, decision: (0.0, decision.expected_s))
+        assert len(outcomes) == len(asked)
 
 
 def test_a_variant_that_is_not_served_is_refused() -> None:

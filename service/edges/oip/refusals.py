@@ -1,0 +1,24 @@
+"""What is said of a change that is not made, by the name of what was to be changed."""
+
+from service.core.errors import EffserveError, ErrorKind
+from service.edges.oip.models import SHOWN_NAME
+
+
+def invalid(name: str, why: str) -> EffserveError:
+    """No such parameter, or not that value."""
+    return _named(ErrorKind.INVALID_PARAMETER, name, why)
+
+
+def unsupported(name: str, why: str) -> EffserveError:
+    """The protocol has it; here it cannot be changed."""
+    return _named(ErrorKind.UNSUPPORTED, name, why)
+
+
+def forbidden(setting: str) -> EffserveError:
+    """The operator has not allowed it by this setting."""
+    return EffserveError(ErrorKind.CHANGES_FORBIDDEN, f"{setting} is `false`; this needs `true`")
+
+
+def _named(kind: ErrorKind, name: str, why: str) -> EffserveError:
+    shown = name[:SHOWN_NAME]
+    return EffserveError(kind, f"{shown}: {why}", {"parameter": shown})

@@ -1,0 +1,84 @@
+"""A budget that is none: every protocol and every way to send it refuses it in the same words."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+import pytest_asyncio
+
+from service.wire import classifier_pb2, classifier_pb2_grpc
+from tests.contract.grpc_client import failure
+from tests.contract.oip_kit import Kit, document, lengths, message, serving
+from tests.fixtures import jpeg, tiny_store
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PHOTO = jpeg(160, 120)
+HEADER = "X-Latency-Budget-Ms"
+WANTED = "should be a number of milliseconds above 0 and up to 600,000"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def kit(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Kit]:
+    """Both servers."""
+    async with serving(tiny_store(tmp_path_factory.mktemp("store"))) as made:
+        yield made
+
+
+def _said(response: httpx.Response) -> str:
+    assert response.is_client_error
+    told = response.json()
+    return str(told.get("detail") or told["error"])
+
+
+async def _posted(kit: Kit, path: str, headers: dict[str, str]) -> str:
+    return _said(await kit.http.post(path, content=PHOTO, headers={"Content-Type": "image/jpeg"} | headers))
+
+
+async def _refused(call: Any) -> str:  # noqa: ANN401
+    status, trailer, detail = await failure(call)
+    assert (status, trailer["effserve-error-kind"]) == (grpc.StatusCode.INVALID_ARGUMENT, "invalid-parameter")
+    return detail
+
+
+@pytest.mark.parametrize("budget_ms", [-1, 0, 0.0, 600_001, float("nan"), float("inf")])
+async def test_a_parameter_is_refused_alike(kit: Kit, budget_ms: float) -> None:
+    """With the value, as a number is written by people, and with what it should be."""
+    stub: Any = classifier_pb2_grpc.ClassifierStub(kit.channel)  # type: ignore[no-untyped-call]
+    parameters = {"budget_ms": budget_ms}
+    said = {
+        await _posted(kit, f"/classify?budget_ms={budget_ms}", {}),
+        await _posted(kit, f"/classify/anytime?budget_ms={budget_ms}", {}),
+        _said(await kit.http.get(f"/plan?budget_ms={budget_ms}")),
+        await _refused(stub.Classify(classifier_pb2.ClassifyRequest(image=PHOTO, **parameters))),
+        await _refused(stub.Plan(classifier_pb2.PlanRequest(**parameters))),
+        await _refused(kit.stub.ModelInfer(message(raw=lengths([PHOTO]), parameters=parameters))),
+    }
+    if budget_ms == budget_ms and budget_ms != float("inf"):
+        # JSON has no others.
+        said.add(_said(await kit.post(document([PHOTO], parameters=parameters))))
+    assert said == {f"budget_ms: '{str(budget_ms).removesuffix('.0')}' {WANTED}"}
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "1e9", ""])
+async def test_a_header_is_refused_alike(kit: Kit, text: str) -> None:
+    """By its own name; over gRPC it is metadata."""
+    whole = {HEADER: text, "Inference-Header-Content-Length": "0"}
+    metadata = ((HEADER.lower(), text),)
+    said = {
+        await _posted(kit, "/classify", {HEADER: text}),
+        _said(await kit.http.get("/plan", headers={HEADER: text})),
+        await _posted(kit, "/v2/models/efficientnet/infer", whole),
+        await _refused(kit.stub.ModelInfer(message(raw=lengths([PHOTO]), parameters={}), metadata=metadata)),
+    }
+    assert said == {f"{HEADER}: {text!r} {WANTED}"}
+
+
+@pytest.mark.parametrize("timeout_us", [-5, "5", 10**400])
+async def test_a_timeout_is_refused_in_its_own_unit(kit: Kit, timeout_us: int | str) -> None:
+    """Microseconds, as the Open Inference Protocol has them."""
+    said = _said(await kit.post(document([PHOTO], parameters={"timeout": timeout_us})))
+    assert said.startswith(f"timeout: '{str(timeout_us)[:40]}")
+    assert said.endswith("should be a number of microseconds above 0 and up to 600,000,000")
