@@ -8,7 +8,8 @@ of eight. Each hand-over is one system call here and one there, once for each co
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
 
 from service.edges.http.listening import HANDSHAKE_S, backlog, refuses_handshakes
 
@@ -135,7 +136,7 @@ class Acceptor:
 class Adopting:
     """The worker's end: `adopt` gets each connection that is handed over. Belongs to an event loop."""
 
-    def __init__(self, theirs: socket.socket, adopt: Callable[[socket.socket], Awaitable[None]]) -> None:
+    def __init__(self, theirs: socket.socket, adopt: Callable[[socket.socket], Coroutine[Any, Any, None]]) -> None:
         theirs.setblocking(False)
         self._theirs = theirs
         self._adopt = adopt

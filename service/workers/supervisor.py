@@ -125,7 +125,8 @@ class Supervisor:
         """A worker that is ready to serve. Raises `StartupError` when it cannot be."""
         worker = await self._spawned(number, announce)
         try:
-            await asyncio.wait([worker.hearing, worker.prepared], return_when=asyncio.FIRST_COMPLETED)
+            either: list[asyncio.Future[Any]] = [worker.hearing, worker.prepared]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not worker.prepared.done():
                 raise StartupError(f"worker {number} ended while it started: {await worker.ended()}")
             await worker.prepared

@@ -23,7 +23,8 @@ from tests.integration.process import PATIENCE_S, Server, serving
 from tests.integration.test_serve import BUDGET_MS, HEADERS, PHOTO
 
 TWO = {
-    "EFFSERVE_WORKERS_COUNT": "2",
+    # More than lanes, so there are two.
+    "EFFSERVE_WORKERS_COUNT": "3",
     "EFFSERVE_LANES_COUNT": "2",
     "EFFSERVE_STORE_CHANGES": "explicit",
     "EFFSERVE_DRAIN_GRACE_S": "0.5",
@@ -55,6 +56,13 @@ def _pids(server: Server) -> list[int]:
     """Of the workers."""
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
     return [int(pid) for pid in children.read_text().split()]
+
+
+def _until_gone(pids: list[int]) -> None:
+    until_s = time.monotonic() + PATIENCE_S
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < until_s
+        time.sleep(0.05)
 
 
 def _connected(server: Server, connections: int) -> list[httpx.Client]:
@@ -116,7 +124,7 @@ def test_a_change_reaches_every_worker(pair: Server) -> None:
 
 def test_a_worker_that_is_killed_comes_back(tmp_path: Path) -> None:
     """Meanwhile the other one answers; then there are two again that serve the same, and nothing that was counted is
-    forgotten."""
+    forgotten. When the supervisor is killed, all of them end."""
     with serving(tiny_store(tmp_path / "store"), tmp_path, TWO) as server:
         with httpx.Client(base_url=server.url, timeout=PATIENCE_S) as client:
             _ask(client)
@@ -137,29 +145,16 @@ def test_a_worker_that_is_killed_comes_back(tmp_path: Path) -> None:
             assert {_health(client)["variants"] for client in clients} == {1}
         ended = [line for line in server.log() if line["event"] == "worker ended"]
         assert [(line["worker"], "killed by signal 9" in str(line["detail"])) for line in ended] == [(1, True)]
-        assert server.stop() == 0
-
-
-def test_workers_do_not_outlive_their_supervisor(tmp_path: Path) -> None:
-    """Nobody would tell them to end."""
-    with serving(tiny_store(tmp_path / "store"), tmp_path, TWO) as server:
         workers = _pids(server)
-        assert len(workers) == 2
         server.stop(signal.SIGKILL)
-        until_s = time.monotonic() + PATIENCE_S
-        while any(Path(f"/proc/{pid}/cmdline").is_file() for pid in workers) and time.monotonic() < until_s:
-            time.sleep(0.05)
-        with pytest.raises(httpx.ConnectError):
-            httpx.get(server.url)
+        _until_gone(workers)
 
 
-def test_more_workers_than_lanes_are_not_started(tmp_path: Path) -> None:
+def test_more_workers_than_lanes_are_not_started(pair: Server) -> None:
     """The first line of the log says so."""
-    few = {"EFFSERVE_WORKERS_COUNT": "3", "EFFSERVE_LANES_COUNT": "2"}
-    with serving(tiny_store(tmp_path / "store"), tmp_path, few) as server:
-        assert len(_pids(server)) == 2
-        first = server.log()[0]
-        assert (first["event"], "3 workers were asked for" in str(first["detail"])) == ("starting", True)
+    assert len(_pids(pair)) == 2
+    first = pair.log()[0]
+    assert (first["event"], "3 workers were asked for" in str(first["detail"])) == ("starting", True)
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
