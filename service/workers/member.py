@@ -15,7 +15,6 @@ from functools import partial
 from typing import Any
 
 import uvloop
-from prometheus_client.core import Metric
 
 from service import app
 from service.app import Known, Parts, Prepared, Told
@@ -23,6 +22,7 @@ from service.core.messages import Change
 from service.core.workers import Place, shares
 from service.settings import Settings
 from service.startup import StartupError
+from service.telemetry.merging import Families
 from service.workers.channel import Channel, ChannelClosed, Handler, take_now, tell_now
 from service.workers.passing import Adopting
 from service.workers.repository import SharedRepository
@@ -152,7 +152,7 @@ class Member:
         self._parts = parts
         return None
 
-    async def metrics(self) -> Sequence[Metric]:
+    async def metrics(self) -> Families:
         """Of this process."""
         self._told.metrics.refresh()
         return await asyncio.to_thread(self._told.metrics.families)
