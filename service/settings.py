@@ -166,7 +166,7 @@ class Workers(_Group):
 
     count: Annotated[Annotated[int, Field(ge=1, le=256)] | None, BeforeValidator(_automatic)] = Field(
         1,
-        description="How many, or `auto`: one for each 16 lanes. Cores and lanes are shared out among them, variants "
+        description="How many, or `auto`: one for each 8 lanes. Cores and lanes are shared out among them, variants "
         "are in the memory of each, and each has a queue of its own, so more than one pays only where one event loop "
         "is not enough.",
     )

@@ -8,9 +8,9 @@ and two queues of one lane make requests wait that one queue of two would not.
 
 from dataclasses import dataclass
 
-LANES_EACH = 16
-"""Lanes that one event loop carries with half of its time to spare: a request keeps the interpreter for about 0.6 ms,
-and a lane for at least 20 ms (docs/scaling.md)."""
+LANES_EACH = 8
+"""Lanes that one event loop carries with about half of its time to spare: a request takes 1.45 ms outside its lane at
+most, and at least 21 ms on it (docs/scaling.md)."""
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
 """Before a worker that ended is started again: so long at first, twice as long each time, and never longer."""

@@ -5,9 +5,9 @@ import pytest
 from service.core.workers import LANES_EACH, LONGEST_WAIT_S, Workers, how_many, shares, wait_s
 
 
-@pytest.mark.parametrize(("lanes", "count"), [(1, 1), (2, 1), (LANES_EACH, 1), (LANES_EACH + 1, 2), (64, 4), (192, 12)])
+@pytest.mark.parametrize(("lanes", "count"), [(1, 1), (2, 1), (LANES_EACH, 1), (LANES_EACH + 1, 2), (64, 8), (192, 24)])
 def test_automatic_is_what_an_event_loop_carries(lanes: int, count: int) -> None:
-    """One for each sixteen lanes; on a small machine a single process."""
+    """One for each eight lanes; on a small machine a single process."""
     assert how_many(None, lanes) == Workers(count)
 
 

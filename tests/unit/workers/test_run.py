@@ -12,9 +12,9 @@ from service.workers.run import wanted
     [
         (1, {}, 1),
         ("4", {}, 4),
-        ("auto", {}, 2),
-        ("auto", {"threads": 2}, 1),
-        ("auto", {"count": 48}, 3),
+        ("auto", {}, 4),
+        ("auto", {"threads": 2}, 2),
+        ("auto", {"count": 48}, 6),
         (3, {"threads": 8}, 3),
     ],
 )
