@@ -1,10 +1,13 @@
 """How many workers what is set comes to."""
 
+from contextlib import nullcontext
+
 import pytest
 
 from service.core.workers import Workers
 from service.settings import SettingsError, load
-from service.workers.run import wanted
+from service.startup import StartupError
+from service.workers.run import run, wanted
 
 
 @pytest.mark.parametrize(
@@ -41,3 +44,11 @@ def test_the_environment_may_say_auto(monkeypatch: pytest.MonkeyPatch) -> None:
     """As any other value."""
     monkeypatch.setenv("EFFSERVE_WORKERS_COUNT", "auto")
     assert load().workers.count is None
+
+
+@pytest.mark.parametrize("group", ["log", "tracing"])
+def test_what_would_change_one_process_alone_is_refused(group: str) -> None:
+    """Before anything starts."""
+    settings = load(None, {"workers": {"count": 2}, "lanes": {"count": 2}, group: {"changes": True}})
+    with pytest.raises(StartupError, match=r"log\.changes and tracing\.changes .+ workers\.count to be 1"):
+        run(settings, lambda _: nullcontext(lambda _: None))
