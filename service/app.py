@@ -33,7 +33,8 @@ from service.core.workers import ALONE, Place, shares
 from service.dataplane import REFERENCE_IMAGE, Dataplane
 from service.draining import drain, in_hand, signals
 from service.edges.grpc.server import GrpcServer
-from service.edges.http.app import Limits, Scrape, create_http_app
+from service.edges.http.app import Application, Limits, Scrape, create_http_app
+from service.edges.http.rehearsal import rehearse
 from service.edges.http.server import HttpServer
 from service.edges.oip.controls import Controls
 from service.edges.oip.log_settings import LogSettings
@@ -45,6 +46,7 @@ from service.edges.recent import Recent
 from service.pipeline import trials
 from service.pipeline.cpus import usable_cores
 from service.pipeline.executor import Executor
+from service.pipeline.image import encode_sample
 from service.pipeline.lanes import Lanes, ThreadLane
 from service.pipeline.opening import Opener
 from service.pipeline.priority import can_yield, give_way, yield_to_all
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
 
 Clock = Callable[[], float]
 
+REHEARSAL_PX = 320, 240
 FLUSH_S = 1.0
 """Longest wait for the collector of traces when the service ends. One that is well takes what waits in less; whoever
 restarts the service shall not wait for a dead one."""
@@ -335,6 +338,7 @@ class Parts:
 async def _serve(settings: Settings, prepared: Prepared, told: Told) -> tuple[str, bool]:
     """Until a signal comes; how the drain went, and False when a thread is left behind."""
     stop = signals()
+    await first_request(settings, prepared, told.controls)
     parts = assemble(settings, prepared, told, _scrape(told.metrics))
     http, grpc, dataplane = parts.http, parts.grpc, parts.dataplane
     try:
@@ -464,39 +468,16 @@ def _edges(
     shares_port: bool,
     on_lost: Callable[[], None],
 ) -> tuple[HttpServer, GrpcServer]:
-    routing = settings.routing
-    defaults = Defaults(routing.default_budget_ms, routing.default_mode, routing.policy)
-    image_bytes = settings.limits.image_bytes
-    request_bytes = settings.limits.request_bytes
-    limits = Limits(image_bytes, settings.limits.uploads_bytes, settings.http.upload_timeout_s, request_bytes)
-    open_inference = OpenInference(
-        dataplane,
-        statistics=statistics,
-        defaults=defaults,
-        batch=settings.limits.batch,
-        image_bytes=image_bytes,
-        controls=told.controls,
-        repository=changing,
-    )
-    app = create_http_app(
-        dataplane,
-        clock=clock,
-        defaults=defaults,
-        limits=limits,
-        scrape=scrape,
-        open_inference=open_inference,
-        recent=recent,
-        tracer=told.tracer,
-        repository=changing,
-    )
+    open_inference = _open_inference(settings, dataplane, changing, told.controls, statistics)
+    app = _http_app(settings, dataplane, changing, open_inference, recent, scrape, clock, told.tracer)
     timeout_s, keep_alive_s = settings.drain.timeout_s, settings.http.keep_alive_s
     http = HttpServer(app, clock=clock, keep_alive_s=keep_alive_s, timeout_s=timeout_s, on_lost=on_lost)
     grpc = GrpcServer(
         dataplane,
         clock=clock,
-        defaults=defaults,
-        image_bytes=image_bytes,
-        request_bytes=request_bytes,
+        defaults=_defaults(settings),
+        image_bytes=settings.limits.image_bytes,
+        request_bytes=settings.limits.request_bytes,
         reflection=settings.grpc.reflection,
         open_inference=open_inference,
         tracer=told.tracer,
@@ -504,6 +485,64 @@ def _edges(
         shares_port=shares_port,
     )
     return http, grpc
+
+
+def _defaults(settings: Settings) -> Defaults:
+    routing = settings.routing
+    return Defaults(routing.default_budget_ms, routing.default_mode, routing.policy)
+
+
+def _open_inference(
+    settings: Settings, dataplane: Dataplane, changing: Repository, controls: Controls, statistics: Statistics
+) -> OpenInference:
+    return OpenInference(
+        dataplane,
+        statistics=statistics,
+        defaults=_defaults(settings),
+        batch=settings.limits.batch,
+        image_bytes=settings.limits.image_bytes,
+        controls=controls,
+        repository=changing,
+    )
+
+
+def _http_app(
+    settings: Settings,
+    dataplane: Dataplane,
+    changing: Repository,
+    open_inference: OpenInference,
+    recent: Recent,
+    scrape: Scrape,
+    clock: Clock,
+    tracer: Tracer,
+) -> Application:
+    taken, timeout_s = settings.limits, settings.http.upload_timeout_s
+    return create_http_app(
+        dataplane,
+        clock=clock,
+        defaults=_defaults(settings),
+        limits=Limits(taken.image_bytes, taken.uploads_bytes, timeout_s, taken.request_bytes),
+        scrape=scrape,
+        open_inference=open_inference,
+        recent=recent,
+        tracer=tracer,
+        repository=changing,
+    )
+
+
+async def first_request(settings: Settings, prepared: Prepared, controls: Controls) -> None:
+    """The first request is our own. It has a dataplane to itself, over the same sessions: nobody counts or logs it, and
+    nothing is learned from how long it takes. Whatever it is answered, limits are the operator's: the way is gone."""
+    clock = time.monotonic
+    dataplane, lanes = compose(settings, prepared, Fanout(), clock)
+    changing = repository(settings, prepared, dataplane, Fanout())
+    open_inference = _open_inference(settings, dataplane, changing, controls, Statistics(prepared.loaded.entries))
+    scrape = _scrape(Metrics())
+    app = _http_app(settings, dataplane, changing, open_inference, Recent(clock), scrape, clock, untraced)
+    dataplane.ready = True
+    await rehearse(app, encode_sample("JPEG", *REHEARSAL_PX))
+    await changing.close()
+    await asyncio.to_thread(lanes.close)
 
 
 @asynccontextmanager

@@ -234,7 +234,7 @@ class Situation:
             return waiting
         decode_s = max(job.decode_s for job in waiting)
         longest_s = max(self.costs.expected_s(variant.name, decode_s) for variant in self.catalogue.variants)
-        until_s = self.now_s + self._respond_s + longest_s + SOONEST_S
+        until_s = self.now_s + self._respond_s + self._dispatch_s + longest_s + SOONEST_S
         return waiting[: bisect_right(waiting, until_s, key=lambda job: job.question.deadline.at_s)]
 
     def _late(self, jobs: Iterable[Job]) -> int:

@@ -10,6 +10,8 @@ import { ms, percent, steps } from "./figures.js";
 
 export const MARGIN = { left: 46, right: 18, top: 26, bottom: 24 };
 const LABEL_PX = { width: 7.6, height: 15 };
+/** How wide the title of accuracies is, and how wide a budget's figure may be. */
+const [TITLE_PX, FIGURE_PX] = [118, 64];
 
 /** Accuracies → the vertical axis, on whole or half steps of percent. */
 function accuracies(rows) {
@@ -24,22 +26,23 @@ function accuracies(rows) {
 
 const overlap = (a, b) => a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
 
-/** A place for each name near its point, where it covers as little as possible of points and `lines`. */
-function placed(points, lines, frame) {
-  const taken = points.flatMap(({ x, y, from }) => [
-    { x: x - 7, y: y - 7, width: 14, height: 14 },
-    { x: from, y: y - 2, width: Math.max(x - from, 1), height: 4 },
-  ]).concat(lines);
+/** A place for each name near its point, where it covers as little as possible: of texts and points least of all. */
+function placed(points, lines, texts, frame) {
+  const marks = points.map(({ x, y }) => ({ x: x - 7, y: y - 7, width: 14, height: 14 }));
+  const thin = [...lines, ...points.map(({ x, y, from }) => ({ x: from, y: y - 2, width: Math.max(x - from, 1), height: 4 }))];
+  const taken = [...texts];
   return points.map(({ x, y, name }) => {
     const width = name.length * LABEL_PX.width + 2;
     const { height } = LABEL_PX;
     const places = [
       { x: x - width / 2, y: y - 10 - height }, { x: x + 10, y: y - height - 2 }, { x: x - width - 10, y: y - height - 2 },
       { x: x + 11, y: y - height / 2 }, { x: x - width / 2, y: y + 10 }, { x: x + 10, y: y + 4 }, { x: x - width - 10, y: y + 4 },
+      // Where it is crowded, a row further away.
+      { x: x - width / 2, y: y - 10 - 2 * height }, { x: x - width / 2, y: y + 10 + height }, { x: x - width - 11, y: y - height / 2 },
     ].map((place) => ({ ...place, width, height }));
-    const cost = (place) =>
-      taken.filter((other) => overlap(place, other)).length +
-      (place.x < frame.left || place.x + width > frame.right || place.y < 0 || place.y + height > frame.bottom ? 10 : 0);
+    const covered = (place, others) => others.filter((other) => overlap(place, other)).length;
+    const outside = (place) => place.x < frame.left || place.x + width > frame.right || place.y < 0 || place.y + height > frame.bottom;
+    const cost = (place) => 4 * covered(place, taken) + 4 * covered(place, marks) + covered(place, thin) + (outside(place) ? 10 : 0);
     const best = places.reduce((a, b) => (cost(b) < cost(a) ? b : a));
     taken.push(best);
     return { x: best.x + width / 2, y: best.y + height - 3.5 };
@@ -83,12 +86,16 @@ export class Plot {
     this.#box.replaceChildren(
       svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": this.#summary(known, wouldBe) },
         ...axes(axis, vertical, frame, x, y),
-        ...titles(frame, x(budget)),
+        ...titles(frame, x(budget)).map(({ text, ...where }) => svg("text", { class: "title", ...where }, text)),
         svg("rect", { class: "beyond", x: x(budget), y: frame.top, width: Math.max(frame.right - x(budget), 0), height: frame.bottom - frame.top }),
         svg("path", { class: "front", d: `M${steps.map((corner) => corner.join(" ")).join("L")}` }),
         ...limit(budget, x(budget), frame),
         ...points.map((point) => dot(point, point.name === chosen, point.name === wouldBe?.name)),
-        ...names(points, [...segments(steps), { x: x(budget) - 2, y: frame.top, width: 4, height: frame.bottom }], frame, chosen),
+        ...names(
+          points,
+          [...segments(steps), { x: x(budget) - 2, y: frame.top, width: 4, height: frame.bottom }],
+          [...titles(frame, x(budget)), figure(budget, x(budget), frame)].map(covers), frame, chosen,
+        ),
         ...this.#answered(known.find((row) => row.name === chosen), took, x, y)),
     );
   }
@@ -122,13 +129,31 @@ function axes(axis, vertical, frame, x, y) {
   ];
 }
 
-/** Away from the budget, which has its figure at the top of its line. */
-function titles(frame, budget) {
-  const onRight = budget < (frame.left + frame.right) / 2;
+/**
+ * Where the title of accuracies stands, and on which side of its line the budget's figure: apart from each other. On a
+ * phone there may be no room for both unless the figure stands on the other side of its line.
+ */
+function sides(frame, at) {
+  const [left, right] = [frame.left - 38 + TITLE_PX, frame.right - TITLE_PX];
+  const [fitsLeft, fitsRight] = [at - FIGURE_PX / 2 >= left, at + FIGURE_PX / 2 <= right];
+  const onRight = fitsLeft || fitsRight ? !fitsLeft : at < left;
+  const edge = at > frame.right - 24 ? "end" : "middle";
+  return { onRight, anchor: fitsLeft || fitsRight ? edge : onRight ? "end" : "start" };
+}
+
+function titles(frame, at) {
+  const { onRight } = sides(frame, at);
   return [
-    svg("text", { class: "title", x: onRight ? frame.right : frame.left - 38, y: 13, "text-anchor": onRight ? "end" : "start" }, "right at first guess"),
-    svg("text", { class: "title", x: frame.right - 4, y: frame.bottom - 7, "text-anchor": "end" }, "latency in ms"),
+    { text: "right at first guess", x: onRight ? frame.right : frame.left - 38, y: 13, "text-anchor": onRight ? "end" : "start" },
+    { text: "latency in ms", x: frame.right - 4, y: frame.bottom - 7, "text-anchor": "end" },
   ];
+}
+
+/** What a text covers. */
+function covers({ text, x, y, "text-anchor": anchor }) {
+  const width = text.length * LABEL_PX.width;
+  const left = { start: x, middle: x - width / 2, end: x - width }[anchor];
+  return { x: left, y: y - 12, width, height: LABEL_PX.height };
 }
 
 /** Those whose figures do not run into each other; the last is kept. */
@@ -150,11 +175,14 @@ const segments = (steps) => steps.slice(1).map(([x, y], index) => {
   return { x: Math.min(before, x) - 1, y: Math.min(above, y) - 1, width: Math.abs(x - before) + 2, height: Math.abs(y - above) + 2 };
 });
 
+/** The budget's figure, at the top of its line. */
+const figure = (budget, at, frame) => ({ text: ms(budget), x: at, y: frame.top - 10, "text-anchor": sides(frame, at).anchor });
+
 function limit(budget, at, frame) {
-  const anchor = at > frame.right - 60 ? "end" : at < frame.left + 60 ? "start" : "middle";
+  const { text, ...where } = figure(budget, at, frame);
   return [
     svg("line", { class: "limit", x1: at, x2: at, y1: frame.top - 4, y2: frame.bottom }),
-    svg("text", { class: "limit", x: at, y: frame.top - 10, "text-anchor": anchor }, ms(budget)),
+    svg("text", { class: "limit", ...where }, text),
   ];
 }
 
@@ -167,8 +195,8 @@ function dot({ row, x, y, from }, chosen, wouldBe) {
     svg("circle", { class: "mark", cx: x, cy: y, r: chosen ? 7 : 5.5 }));
 }
 
-function names(points, lines, frame, chosen) {
-  const places = placed(points, lines, frame);
+function names(points, lines, texts, frame, chosen) {
+  const places = placed(points, lines, texts, frame);
   return points.map(({ name, row }, index) =>
     svg("text", { class: `name ${name === chosen ? "chosen" : ""} ${row.routed ? "" : "aside"}`, x: places[index].x, y: places[index].y, "text-anchor": "middle" }, name));
 }

@@ -129,9 +129,11 @@ class Member:
     async def serve(self, share: Share) -> str | None:
         """Listen, and be ready; the reason when that cannot be."""
         self._told.metrics.share(share.of(share.cores))
+        settings, prepared = _of(self._settings, share), self._prepared.shared(share.place)
+        await app.first_request(settings, prepared, self._told.controls)
         parts = app.assemble(
-            _of(self._settings, share),
-            self._prepared.shared(share.place),
+            settings,
+            prepared,
             self._told,
             partial(self._channel.ask, "scrape"),
             repository_kind=self._shared_repository,

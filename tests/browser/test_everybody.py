@@ -10,6 +10,8 @@ import pytest
 from tests.browser.kit import DESKTOP, PHONE, Browser, Seen, boxes, seeing
 from tests.browser.states import DOMINATED, PUBLISHED, published
 
+SMALL_PHONE = {"width": 320, "height": 640}
+"""What 1280 columns are at 400 %, too."""
 STOPS = ("knows-open", "file", "slider", "budget", "strict")
 SHIFT = """() => new Promise((done) => {
   let total = 0;
@@ -148,9 +150,10 @@ def test_nothing_jumps(seen: Seen) -> None:
     assert seen.page.evaluate(SHIFT) < 0.05
 
 
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE, SMALL_PHONE], ids=["desktop", "phone", "small phone"])
 def test_names_in_the_plot_do_not_cover_each_other(browser: Browser, trained: str, viewport: dict[str, int]) -> None:
-    """Twelve networks, eight of them on the steps, as they were published; nor do the figures of an axis."""
+    """Twelve networks, eight of them on the steps, as they were published; nor do the figures of an axis, or its title
+    the budget's figure, wherever that stands."""
     with seeing(browser, trained, viewport=viewport) as seen:
         seen.page.route("**/events", lambda route: route.fulfill(content_type="text/event-stream", body=published()))
         seen.open()
@@ -158,6 +161,10 @@ def test_names_in_the_plot_do_not_cover_each_other(browser: Browser, trained: st
         assert sorted(names.all_text_contents()) == sorted([*PUBLISHED, *DOMINATED])
         for kind in ("#plot .name", "#plot .tick"):
             found = boxes(seen.page, kind)
+            assert [pair for pair in itertools.combinations(found, 2) if _cover(*pair)] == []
+        for budget in (20, 50, 100, 180, 1000):
+            seen.page.locator("#budget").fill(str(budget))
+            found = boxes(seen.page, "#plot .title, #plot text.limit")
             assert [pair for pair in itertools.combinations(found, 2) if _cover(*pair)] == []
 
 

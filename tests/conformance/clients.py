@@ -13,6 +13,14 @@ from tests.integration.process import Server, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 600
+ALLOWING = {
+    "EFFSERVE_STORE_CHANGES": "explicit",
+    "EFFSERVE_LOG_CHANGES": "true",
+    "EFFSERVE_TRACING_CHANGES": "true",
+    # Nobody listens there: traces are dropped.
+    "EFFSERVE_TRACING_ENDPOINT": "http://127.0.0.1:1",
+}
+"""Settings of the server: everything that a client may change, it may change here."""
 
 Results = Mapping[str, str | None]
 """Check → None, or the reason why it failed."""
@@ -114,5 +122,5 @@ def all_results(suite: Suite) -> dict[str, Results]:
         image = Path(folder) / "photo.jpg"
         image.write_bytes(jpeg(160, 120))
         store = tiny_store(Path(folder) / "store")
-        with serving(store, Path(folder), {"EFFSERVE_STORE_CHANGES": "explicit"}) as server:
+        with serving(store, Path(folder), ALLOWING) as server:
             return {client: results(suite, client, server, image) for client in suite.clients}

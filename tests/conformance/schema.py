@@ -18,8 +18,9 @@ EXAMPLES = 30
 CHANGES = "/v2/repository/models/"
 ENDLESS = "/events"
 """What is to come to its end before it is judged never would."""
-UNSAYABLE = ("/classify", "/plan", "/infer")
-"""What is good there, a schema cannot say: an image, a budget that suffices, a variant or an accuracy but not both."""
+UNSAYABLE = ("/classify", "/plan", "/infer", "/logging", "/trace/setting")
+"""What is good there, a schema cannot say: an image, a budget that suffices, a variant or an accuracy but not both,
+switches that make a level."""
 KNOWN = {"name": ("b0", "b1", "efficientnet"), "version": ("1",), "kind": ("internal", "queue-full")}
 CASES = settings(
     max_examples=EXAMPLES,

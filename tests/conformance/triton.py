@@ -2,7 +2,7 @@
 
 `python triton.py CLIENT HTTP_ADDRESS GRPC_ADDRESS IMAGE` prints a line of JSON: each check with null, or the reason why
 it failed. CLIENT is `http`, `http.aio`, `grpc` or `grpc.aio`; all of them go through the same checks. The server holds
-b0 (32 pixels), b1 and ten classes.
+b0 (32 pixels), b1 and ten classes, traces its requests, and may be changed.
 """
 
 import asyncio
@@ -195,13 +195,52 @@ async def refused_changes(subject: Subject) -> None:
         ("load_model", "b9", {}, "the store has no"),
         ("load_model", "b0", overrides, "config: a variant is loaded as the store holds it"),
     ):
-        try:
-            await subject.call(method, name, **options)
-        except InferenceServerException as error:
-            said = str(error)
-        else:
-            said = "no exception"
-        assert words in said, said
+        await refusal(subject, words, method, name, **options)
+
+
+async def refusal(subject: Subject, words: str, method: str, *arguments: Any, **options: Any) -> None:  # noqa: ANN401
+    """A call that must fail with these words."""
+    try:
+        await subject.call(method, *arguments, **options)
+    except InferenceServerException as error:
+        said = str(error)
+    else:
+        said = "no exception"
+    assert words in said, said
+
+
+def plain(settings: Any, *, lists: bool = False) -> dict[str, Any]:  # noqa: ANN401
+    """Settings as HTTP has them: over gRPC each value lies in a message."""
+    if "settings" not in settings:
+        return dict(settings)
+    if lists:
+        return {name: one["value"] for name, one in settings["settings"].items()}
+    return {name: next(iter(one.values())) for name, one in settings["settings"].items()}
+
+
+async def log_settings(subject: Subject) -> None:
+    """The level of log lines, read and changed; what cannot be changed is refused."""
+    at_start = plain(await subject.said("get_log_settings"))
+    assert (at_start["log_info"], at_start["log_verbose_level"], at_start["log_file"]) == (True, 0, ""), at_start
+    changed = plain(await subject.said("update_log_settings", {"log_verbose_level": 1}))
+    assert changed == at_start | {"log_verbose_level": 1}, changed
+    await subject.call("update_log_settings", {"log_verbose_level": 0, "log_info": None})
+    assert plain(await subject.said("get_log_settings")) == at_start
+    await refusal(subject, "log_format: ", "update_log_settings", {"log_format": "default"})
+
+
+async def trace_settings(subject: Subject) -> None:
+    """Which requests are traced, read and changed, for all models together; None is what it was at the start."""
+    at_start = plain(await subject.said("get_trace_settings"), lists=True)
+    assert at_start["trace_level"] == ["TIMESTAMPS"], at_start
+    assert plain(await subject.said("get_trace_settings", "b0"), lists=True) == at_start
+    settings = {"trace_level": ["OFF"], "trace_rate": "1000"}
+    changed = plain(await subject.said("update_trace_settings", None, settings), lists=True)
+    rate = ["1000"] if subject.over_grpc else "1000"
+    assert changed == at_start | {"trace_level": ["OFF"], "trace_rate": rate}, changed
+    await subject.call("update_trace_settings", settings={"trace_level": None, "trace_rate": None})
+    assert plain(await subject.said("get_trace_settings"), lists=True) == at_start
+    await refusal(subject, "trace_rate: ", "update_trace_settings", "b0", {"trace_rate": "7"})
 
 
 async def compression(subject: Subject) -> None:
@@ -338,7 +377,7 @@ Check = Callable[[Subject], Awaitable[None]]
 EVERYWHERE: tuple[Check, ...] = (
     health, metadata, configuration, repository_index, statistics, encoded_image, batch, pixels, named_outputs,
     classification, budgets, errors, load_and_unload,
-    refused_changes, compression,
+    refused_changes, log_settings, trace_settings, compression,
 )  # fmt: skip
 OF_CLIENT: dict[str, tuple[Check, ...]] = {
     "http": (json_tensors, in_the_background),

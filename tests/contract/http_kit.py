@@ -14,7 +14,7 @@ from service.core.events import Fanout
 from service.core.scheduler import Scheduler
 from service.core.trace import Tracer, untraced
 from service.dataplane import Dataplane
-from service.edges.http.app import Limits, Scrape, create_http_app
+from service.edges.http.app import Application, Limits, Scrape, create_http_app
 from service.edges.http.server import HttpServer
 from service.edges.oip.statistics import Statistics
 from service.edges.questions import Defaults
@@ -44,6 +44,7 @@ class Kit:
     seen: Recorder
     port: int
     gate: Gate
+    app: Application
     scheduler: Scheduler | None = None
 
     async def until_in_hand(self, count: int) -> None:
@@ -144,7 +145,7 @@ async def _serving(
     await server.start()
     async with client_of(port) as client:
         try:
-            yield Kit(client, dataplane, seen, port, gate)
+            yield Kit(client, dataplane, seen, port, gate, app)
         finally:
             gate.release()
             await client.aclose()

@@ -1,6 +1,7 @@
 """`inference.GRPCInferenceService` on a real socket: what is said of models, budgets, streams, and what is refused."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest_asyncio
 
 from service.wire import grpc_inference_pb2 as pb
 from tests.contract.grpc_client import failure, trailer
-from tests.contract.grpc_kit import BATCH
+from tests.contract.grpc_kit import BATCH, REQUEST_BYTES
 from tests.contract.oip_kit import ENOUGH, Kit, as_parameter, lengths, message, serving
 from tests.fixtures import CLASSES, jpeg, tiny_store
 
@@ -172,6 +173,10 @@ MALFORMED: dict[str, pb.ModelInferRequest] = {
     "contents of two datatypes": message(contents={"bytes_contents": [PHOTO], "int_contents": [1]}),
     "levels above 255": message("UINT8", (1, 1, 1, 3), contents={"uint_contents": [0, 0, 256]}),
     "no contents": message(),
+    "more files than the shape says": message(contents={"bytes_contents": [PHOTO, b""]}),
+    "fewer numbers than the shape says": message("FP32", (1, 1, 1, 3), contents={"fp32_contents": [0.0]}),
+    "many empty files": message(contents={"bytes_contents": [b""] * 100_000}),
+    "many empty files in raw form": message(raw=bytes(200_000)),
     "another datatype": message("INT64", (1, 1), raw=bytes(8)),
     "a parameter without a value": pb.ModelInferRequest(model_name="b0", parameters={"budget_ms": pb.InferParameter()}),
     "classes in words": message(
@@ -201,8 +206,45 @@ async def test_bytes_that_are_no_message_are_malformed(kit: Kit, method: str) ->
     assert status is grpc.StatusCode.INVALID_ARGUMENT
 
 
+@pytest.mark.parametrize(
+    ("parameters", "name"),
+    [
+        ({"budget_ms": True}, "budget_ms"),
+        ({"min_accuracy": True}, "min_accuracy"),
+        ({"min_accuracy": math.nan}, "min_accuracy"),
+        ({"timeout": 2**63 - 1}, "timeout"),
+        ({"timeout": math.nan}, "timeout"),
+        ({"timeout": -1}, "timeout"),
+        ({"priority": -1}, "priority"),
+        ({"priority": "high"}, "priority"),
+        ({"budget_sm": 5}, "budget_sm"),
+    ],
+)
+async def test_a_wrong_parameter_is_named(kit: Kit, parameters: dict[str, Any], name: str) -> None:
+    """As over HTTP."""
+    status, metadata, detail = await failure(kit.stub.ModelInfer(message(raw=RAW, parameters=parameters)))
+    assert (status, metadata["effserve-error-kind"]) == (grpc.StatusCode.INVALID_ARGUMENT, "invalid-parameter")
+    assert detail.startswith(name)
+
+
+async def test_priorities_have_no_effect_and_that_is_said(kit: Kit) -> None:
+    """In a call as in a stream; zero is the default and says nothing."""
+    asked = [message(raw=RAW, parameters=ENOUGH | {"priority": priority}) for priority in (1, 0)]
+    one, none = [given(await kit.stub.ModelInfer(request)) for request in asked]
+    assert "priority has no effect" in one["warnings"]
+    assert "warnings" not in none
+    stream = kit.stub.ModelStreamInfer(iter(asked))
+    one, none = [given(response.infer_response) async for response in stream]
+    assert "priority has no effect" in one["warnings"]
+    assert "warnings" not in none
+
+
 async def test_limits_are_those_of_http(kit: Kit) -> None:
-    """Of images in a batch, and of an image."""
+    """Of images in a batch, of an image, and of the request, for which the library has a limit of its own beyond."""
+    large = message(raw=b"x" * REQUEST_BYTES)
+    status, metadata, detail = await failure(kit.stub.ModelInfer(large))
+    assert (status, metadata["effserve-error-kind"]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "request-too-large")
+    assert detail == f"the request has more than {REQUEST_BYTES} bytes"
     too_many = message(shape=(BATCH + 1, 1), raw=lengths([PHOTO] * (BATCH + 1)))
     status, metadata, _ = await failure(kit.stub.ModelInfer(too_many))
     assert (status, metadata["effserve-error-kind"]) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "request-too-large")

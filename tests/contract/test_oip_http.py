@@ -318,6 +318,13 @@ async def test_what_breaks_the_protocol_is_named(kit: Kit, name: str) -> None:
         ({"budget_sm": 5}, "budget_sm"),
         ({"sequence_id": 5}, "sequence_id"),
         ({"mode": "loose"}, "mode"),
+        ({"budget_ms": True}, "budget_ms"),
+        ({"min_accuracy": False}, "min_accuracy"),
+        ({"timeout": 10**400}, "timeout"),
+        ({"timeout": True}, "timeout"),
+        ({"priority": -1}, "priority"),
+        ({"priority": "high"}, "priority"),
+        ({"priority": True}, "priority"),
     ],
 )
 async def test_a_wrong_parameter_is_named(kit: Kit, parameters: dict[str, Any], name: str) -> None:
@@ -363,6 +370,24 @@ async def test_a_large_image_in_a_batch_is_refused(kit: Kit) -> None:
     """By its place."""
     asked = document([PHOTO, PHOTO + bytes(IMAGE_BYTES)])
     assert "image 2 of 2" in await refused(await kit.post(asked), 413, "image-too-large")
+
+
+@pytest.mark.parametrize("verb", ["load", "unload"])
+async def test_a_change_is_small(kit: Kit, verb: str) -> None:
+    """It names a version: more is not even read, let alone by who may not change anything."""
+    response = await kit.http.post(f"/v2/repository/models/b0/{verb}", content=b" " * 65_537)
+    await refused(response, 413, "request-too-large")
+
+
+@pytest.mark.parametrize("datatype", ["UINT8", "FP32"])
+async def test_a_picture_without_pixels_is_empty(kit: Kit, datatype: str) -> None:
+    """In JSON as in binary."""
+    binary, headers = in_binary(b"", datatype, [1, 0, 5, 3])
+    for response in (
+        await kit.post(document([], datatype, [1, 0, 5, 3])),
+        await kit.http.post(INFER, content=binary, headers=headers),
+    ):
+        assert await refused(response, 400, "empty-image") == "the image has no pixels"
 
 
 async def test_a_large_request_is_refused(kit: Kit) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.clients import SUITES
+from tests.conformance.clients import ALLOWING, SUITES
 from tests.fixtures import jpeg, tiny_store
 from tests.integration.process import PATIENCE_S, Server, serving
 
@@ -27,8 +27,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[Server]:
-    """Two trained variants, which may be loaded and unloaded."""
-    with serving(tiny_store(folder / "store"), folder, {"EFFSERVE_STORE_CHANGES": "explicit"}) as running:
+    """Two trained variants; everything that may be changed can be changed."""
+    with serving(tiny_store(folder / "store"), folder, ALLOWING) as running:
         yield running
 
 

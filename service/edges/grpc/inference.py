@@ -27,6 +27,7 @@ from service.edges.grpc.calls import (
 from service.edges.grpc.stream import WINDOW_PER_LANE, Stream
 from service.edges.oip.describe import Document
 from service.edges.oip.inference import Call
+from service.edges.oip.refusals import too_large
 from service.edges.oip.service import OpenInference
 from service.edges.questions import BUDGET_HEADER, budget_of_deadline
 from service.wire import grpc_inference_pb2 as pb
@@ -44,10 +45,12 @@ class Inference(grpc_inference_pb2_grpc.GRPCInferenceServiceServicer):
         service: OpenInference,
         dataplane: Dataplane,
         *,
+        request_bytes: int,
         clock: Callable[[], float],
         stopping: asyncio.Event,
         tracer: Tracer = untraced,
     ) -> None:
+        self._request_bytes = request_bytes
         self._tracer = tracer
         self._service = service
         self._dataplane = dataplane
@@ -214,7 +217,10 @@ class Inference(grpc_inference_pb2_grpc.GRPCInferenceServiceServicer):
         inference = self._service.inference
         caller = Caller(call.request_id, call.trace)
         with telling(self._dataplane, caller, call.started_s):
-            request = tensors.infer_request(read(received))
+            sent = read(received)
+            if sent.ByteSize() > self._request_bytes:
+                raise too_large(self._request_bytes)
+            request = tensors.infer_request(sent)
             model, asked = inference.ask(request, call)
         with telling(self._dataplane, caller, call.started_s, asked):
             prepared = await inference.prepare(request, model, asked)

@@ -80,7 +80,9 @@ class GrpcServer:
             tracer=tracer,
             repository=repository,
         )
-        inference = Inference(open_inference, dataplane, clock=clock, stopping=stopping, tracer=tracer)
+        inference = Inference(
+            open_inference, dataplane, request_bytes=request_bytes, clock=clock, stopping=stopping, tracer=tracer
+        )
         self._add_services(classifier, inference, with_reflection=reflection)
 
     def bind(self, host: str, port: int) -> int:

@@ -1,6 +1,7 @@
 """Messages of the Open Inference Protocol ↔ its requests and responses. Nothing here knows of a call."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -57,11 +58,13 @@ def _input(given: pb.ModelInferRequest.InferInputTensor, raw: bytes | None) -> I
     return InputTensor(given.name, given.datatype, tuple(given.shape), data)
 
 
-def _elements(given: pb.ModelInferRequest.InferInputTensor) -> bytes | list[bytes]:
+def _elements(given: pb.ModelInferRequest.InferInputTensor) -> bytes | Sequence[bytes]:
     field = CONTENTS.get(given.datatype)
     others = [other.name for other, _ in given.contents.ListFields() if other.name != field]
     if field is not None and others:
         raise malformed(f"input {given.name[:64]!r} of datatype {given.datatype} has {others[0]}, not {field}")
+    if field is not None:
+        _check_count(given, len(getattr(given.contents, field)))
     if given.datatype == "FP32":
         return np.array(given.contents.fp32_contents, "<f4").tobytes()
     if given.datatype == "UINT8":
@@ -69,7 +72,13 @@ def _elements(given: pb.ModelInferRequest.InferInputTensor) -> bytes | list[byte
         if (values > 255).any():
             raise malformed(f"input {given.name[:64]!r} of datatype UINT8 has values above 255")
         return values.astype(np.uint8).tobytes()
-    return list(given.contents.bytes_contents)
+    return given.contents.bytes_contents
+
+
+def _check_count(given: pb.ModelInferRequest.InferInputTensor, elements: int) -> None:
+    """Before they become Python's, each of many times its size."""
+    if elements != math.prod(given.shape):
+        raise malformed(f"{given.name[:64]!r} has shape {list(given.shape[:8])} and {elements} elements")
 
 
 def _wanted(output: pb.ModelInferRequest.InferRequestedOutputTensor) -> WantedOutput:

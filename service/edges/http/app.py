@@ -7,7 +7,7 @@ nobody reads any more leaves the queue.
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -89,6 +89,8 @@ class Limits:
     """Of one request of the Open Inference Protocol."""
 
 
+Application: TypeAlias = ASGIApp
+"""What servers run; whoever puts it together need not know the standard."""
 Scrape = Callable[[str], Awaitable[tuple[bytes, str]]]
 """`Accept` header → metrics and their content type."""
 
@@ -115,7 +117,7 @@ def create_http_app(
     recent: Recent,
     tracer: Tracer = untraced,
     repository: Repository | None = None,
-) -> ASGIApp:
+) -> Application:
     """The application. `clock` is the one that deadlines are read on; `recent` is told of events by the caller; without
     a `repository` what is served stays."""
     edge = _Edge(dataplane, clock, defaults, limits, scrape, open_inference, recent, repository)

@@ -144,6 +144,8 @@ def _from_json(given: _Input, data: list[Any]) -> bytes | list[bytes]:
         values = np.asarray(data)
     except ValueError:
         raise malformed(f"the data of {given.name[:64]!r} are nested unevenly, or too deep") from None
+    if not values.size:
+        return b""
     if values.ndim != 1 and list(values.shape) != given.shape:
         raise malformed(f"the data of {given.name[:64]!r} are nested otherwise than the shape says")
     if given.datatype == "FP32" and values.dtype.kind in "iuf":

@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.responses import JSONResponse
 
-from service.core.errors import EffserveError, ErrorKind
+from service.core.errors import EffserveError
 from service.core.messages import Answer
 from service.edges.http import incoming, tensors
 from service.edges.http.body import read_body
@@ -18,6 +18,7 @@ from service.edges.http.openapi import open_inference_status
 from service.edges.http.server import leaving
 from service.edges.http.uploads import Upload, Uploads
 from service.edges.oip.inference import Call, aside
+from service.edges.oip.refusals import too_large
 from service.edges.oip.service import OpenInference
 from service.edges.oip.tensors import malformed
 from service.edges.questions import BUDGET_HEADER
@@ -213,7 +214,7 @@ class OpenInferenceRoutes:
     async def _parameters(self, request: Request) -> dict[str, object]:
         """Of a change."""
         with self._uploads.one() as upload:
-            body = await self._body(request, upload, self._request_bytes)
+            body = await self._body(request, upload, SMALL_BYTES)
         try:
             return (_Change.model_validate_json(body) if body.strip() else _Change()).parameters
         except ValidationError:
@@ -235,9 +236,7 @@ class OpenInferenceRoutes:
 
     async def _body(self, request: Request, upload: Upload, limit_bytes: int) -> bytes:
         """Whole and decompressed, within the limit before and after."""
-        detail = f"the request has more than {limit_bytes} bytes"
-        beyond = EffserveError(ErrorKind.REQUEST_TOO_LARGE, detail, {"limit_bytes": limit_bytes})
-        timeout_s = self._upload_timeout_s
+        timeout_s, beyond = self._upload_timeout_s, too_large(limit_bytes)
         return await read_body(request, upload, limit_bytes=limit_bytes, timeout_s=timeout_s, beyond=beyond)
 
     def _response(self, document: Any, status: int = 200) -> Response:  # noqa: ANN401

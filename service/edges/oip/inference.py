@@ -32,9 +32,11 @@ from service.edges.questions import (
 ASIDE_BYTES = 65_536
 """More than this is converted on another thread, so that the event loop goes on."""
 FINAL_ASKED, FINAL_TOLD = "triton_enable_empty_final_response", "triton_final_response"
-PRIORITY_WARNING = "priority has no effect: requests are served in the order of their deadlines"
-RESERVED = frozenset({"timeout", "priority", "binary_data_output", FINAL_ASKED})
+PRIORITY = "priority"
+PRIORITY_WARNING = f"{PRIORITY} has no effect: requests are served in the order of their deadlines"
+RESERVED = frozenset({"timeout", PRIORITY, "binary_data_output", FINAL_ASKED})
 """Parameters of the protocol and its clients; all others are those of a question."""
+NUMBERS = ("budget_ms", "min_accuracy")
 TIMEOUT = f"a number of microseconds above 0 and up to {MAX_BUDGET_MS * 1e3:,.0f}"
 
 T = TypeVar("T")
@@ -116,7 +118,7 @@ class Inference:
         answers = await self._all(requests)
         answered = outputs.tensors(answers, prepared.outputs)
         parameters = decision_parameters(answers)
-        if prepared.parameters.get("priority"):
+        if prepared.parameters.get(PRIORITY):
             parameters["warnings"] = "; ".join(filter(None, (parameters.get("warnings"), PRIORITY_WARNING)))  # type: ignore[arg-type]
         if prepared.parameters.get(FINAL_ASKED):
             parameters[FINAL_TOLD] = True
@@ -183,6 +185,7 @@ def decision_parameters(answers: Sequence[Answer]) -> dict[str, Parameter]:
 
 def _given(model: Model, parameters: Mapping[str, Parameter], call: Call) -> dict[str, object]:
     """Parameters of the question by name; the budget from wherever it was given."""
+    _check(parameters)
     given: dict[str, object] = {name: value for name, value in parameters.items() if name not in RESERVED}
     if model.stored is not None and given.setdefault("variant", model.name) != model.name:
         detail = f"variant: the request is for model {model.name!r}, which is that variant and no other"
@@ -190,6 +193,16 @@ def _given(model: Model, parameters: Mapping[str, Parameter], call: Call) -> dic
     if "budget_ms" not in given:
         given["budget_ms"] = _budget_ms(parameters.get("timeout"), call)
     return given
+
+
+def _check(parameters: Mapping[str, Parameter]) -> None:
+    """What a query string cannot get wrong, but JSON and messages can. Raises `EffserveError(INVALID_PARAMETER)`."""
+    for name in NUMBERS:
+        if isinstance(parameters.get(name), bool):
+            raise refusal(name, parameters[name], "a number")
+    priority = parameters.get(PRIORITY, 0)
+    if isinstance(priority, bool) or not isinstance(priority, int) or priority < 0:
+        raise refusal(PRIORITY, priority, "a whole number from 0 on")
 
 
 def _budget_ms(timeout_us: Parameter | None, call: Call) -> float | None:

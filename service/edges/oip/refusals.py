@@ -1,4 +1,4 @@
-"""What is said of a change that is not made, by the name of what was to be changed."""
+"""What is said of what is refused, by its name where it has one."""
 
 from service.core.errors import EffserveError, ErrorKind
 from service.edges.oip.models import SHOWN_NAME
@@ -17,6 +17,12 @@ def unsupported(name: str, why: str) -> EffserveError:
 def forbidden(setting: str) -> EffserveError:
     """The operator has not allowed it by this setting."""
     return EffserveError(ErrorKind.CHANGES_FORBIDDEN, f"{setting} is `false`; this needs `true`")
+
+
+def too_large(limit_bytes: int) -> EffserveError:
+    """A request, before anybody looks into it."""
+    detail = f"the request has more than {limit_bytes} bytes"
+    return EffserveError(ErrorKind.REQUEST_TOO_LARGE, detail, {"limit_bytes": limit_bytes})
 
 
 def _named(kind: ErrorKind, name: str, why: str) -> EffserveError:

@@ -37,10 +37,13 @@ def images(tensor: InputTensor, *, size_px: int | None, batch: int) -> list[Sour
     raise malformed(f"{INPUT!r} is of datatype {tensor.datatype[:64]!r}; it can be BYTES, UINT8 or FP32")
 
 
-def split(data: bytes | memoryview) -> list[bytes]:
-    """The elements of a BYTES tensor in binary form. Raises `EffserveError(MALFORMED_REQUEST)`."""
-    elements, at = [], 0
+def split(data: bytes | memoryview, count: int) -> list[bytes]:
+    """The elements of a BYTES tensor in binary form, of which there are to be so many: zeros would make a million empty
+    ones of a few megabytes. Raises `EffserveError(MALFORMED_REQUEST)`."""
+    elements, at = list[bytes](), 0
     while at < len(data):
+        if len(elements) == count:
+            raise malformed(f"{len(data) - at} bytes follow the last element of {count}")
         if len(data) - at < _LENGTH.size:
             raise malformed("a BYTES tensor ends within the length of an element")
         (length,) = _LENGTH.unpack_from(data, at)
@@ -68,10 +71,10 @@ def malformed(detail: str) -> EffserveError:
 
 
 def _files(tensor: InputTensor, batch: int) -> Sequence[bytes]:
-    elements = split(tensor.data) if isinstance(tensor.data, bytes | memoryview) else tensor.data
     if len(tensor.shape) not in (1, 2) or tensor.shape[1:] not in ((), (1,)):
         raise malformed(f"{INPUT!r} of datatype BYTES has shape {_shown(tensor.shape)}; it can be [N] or [N, 1]")
     _check_count(tensor.shape[0], batch)
+    elements = split(tensor.data, tensor.shape[0]) if isinstance(tensor.data, bytes | memoryview) else tensor.data
     if len(elements) != tensor.shape[0]:
         raise malformed(f"{INPUT!r} has shape {_shown(tensor.shape)} and {len(elements)} elements")
     return elements
