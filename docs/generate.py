@@ -23,6 +23,8 @@ from benchmarks.g16 import page as g16
 from benchmarks.g16 import study as g16_study
 from benchmarks.layouts import page as layouts
 from benchmarks.layouts import study as layouts_study
+from benchmarks.peers import page as peers
+from benchmarks.peers import study as peers_study
 from benchmarks.realtime import page as realtime
 from benchmarks.realtime import validation
 from benchmarks.report import Table
@@ -143,12 +145,13 @@ PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors_page,
 }
 
-WITH_FIGURES = ("g16.md", "layouts.md", "preprocessing.md", "scheduling.md", "validation.md")
+WITH_FIGURES = ("g16.md", "layouts.md", "performance.md", "preprocessing.md", "scheduling.md", "validation.md")
 """Pages with tables from a file of results, where they are there."""
 RESULTS: dict[str, Callable[[Path], list[Table]]] = {
     "decode": lambda path: decode.tables(decode_study.read(path)),
     "g16": lambda path: g16.tables(g16_study.read(path)),
     "layouts": lambda path: layouts.tables(layouts_study.read(path)),
+    "peers": lambda path: peers.tables(peers_study.read(path)),
     "scheduling": lambda path: scheduling.tables(study.read(path)),
     "realtime": lambda path: realtime.tables(validation.read(path)),
     "coverage": lambda path: coverage.page_tables(coverage.read(path)),

@@ -300,7 +300,14 @@ def _calibrations(settings: Settings) -> Path | None:
 def session_options(settings: Settings, choice: Choice) -> SessionOptions:
     """How the sessions are opened that serve."""
     lanes = settings.lanes
-    return SessionOptions(lanes.provider, choice.layout.threads, lanes.nice, settings.calibration.graphs_dir)
+    return SessionOptions(
+        lanes.provider,
+        choice.layout.threads,
+        lanes.nice,
+        graphs=settings.calibration.graphs_dir,
+        device=lanes.device,
+        cache=lanes.provider_cache,
+    )
 
 
 def _policy_of(settings: Settings, variants: Sequence[Variant]) -> BudgetPolicy:
@@ -569,9 +576,11 @@ def _scrape(metrics: Metrics) -> Scrape:
 
 def _where(settings: Settings, http_port: int, grpc_port: int, dataplane: Dataplane) -> str:
     health = dataplane.health()
+    never = [f"{row.variant.name}: {row.not_routed}" for row in dataplane.variants() if row.not_routed]
     return (
         f"{addresses(settings, http_port, grpc_port)}, {health.variants} variants ({len(health.refused)} refused), "
         f"{health.choice.layout} ({health.choice.why}) and {health.statistics.background_lanes} background lanes"
+        + "".join(f"; no budget chooses {one}" for one in never)
     )
 
 

@@ -1,7 +1,7 @@
 """The command line.
 
-`effserve serve | build | train | pack | pull | import | evaluate | simulate | report | variants | top | reload |
-classify | plan`; the last five ask a running server.
+`effserve serve | build | train | pack | pull | import | evaluate | quantize | simulate | report | variants | top |
+reload | classify | plan`; the last five ask a running server.
 
 Thin: each command turns its options into settings or arguments and calls one function. What builds graphs needs the
 `build` extra, so it is imported only by the commands that use it.
@@ -305,6 +305,51 @@ def evaluate(
     asked = evaluation.Asked(data, variants or (), store, dataset, limit, threads)
     wanted = evaluation.Wanted(as_json, per_class, write, plot, save_predictions)
     evaluation.evaluate(asked, wanted)
+
+
+@app.command()
+def quantize(
+    variants: Annotated[list[str], typer.Argument(help="Variants of the store; each gives NAME-int8.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Images in a folder or ZIP, under their classes; never trained on. Some settle how, others "
+            "measure what it costs."
+        ),
+    ],
+    calibrate_images: Annotated[int, typer.Option(help="How many images settle how; the others measure.")] = 128,
+    seed: Annotated[int, typer.Option(min=0, help="Of that split.")] = 0,
+    reduce_range: Annotated[
+        bool | None,
+        typer.Option(
+            "--reduce-range/--no-reduce-range",
+            help="Weights of 7 bits, for x86 processors without VNNI, where products of 8 bits saturate. Default: as "
+            "this one needs.",
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Divergence of its probabilities, in nats, that will do; beyond it the layers that lose most stay in "
+            "float32. Default: 0.02.",
+        ),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="What the images are called; default: the name of --data.")
+    ] = None,
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make variants in 8-bit integers, beside those they are made from, and measure accuracy and speed of both.
+
+    Which layers stay in float32 is found by trying. Budgets choose the new variant only where it is quicker than its
+    original on the serving machine, and rank it by what the comparison vouches for; requests may name it.
+    """
+    from service.commands import quantize as quantising
+
+    asked = quantising.Asked(variants, data, store, dataset, calibrate_images, seed, reduce_range, tolerance)
+    quantising.quantize(asked, as_json=as_json)
 
 
 @app.command()

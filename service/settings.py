@@ -207,7 +207,19 @@ class Lanes(_Group):
         "gain, too.",
     )
     provider: ExecutionProvider = Field(
-        ExecutionProvider.CPU, description="ONNX Runtime execution provider; others than `cpu` need their build of it."
+        ExecutionProvider.CPU,
+        description="ONNX Runtime execution provider; others than `cpu` need their build of it. One that is missing or "
+        "does not start ends the start (docs/providers.md).",
+    )
+    device: str | None = Field(
+        None,
+        description="Which device of `lanes.provider`: a number for `cuda` and `tensorrt`, a name such as `GPU` or "
+        "`NPU` for `openvino`. None: the first, and for `openvino` the CPU.",
+    )
+    provider_cache: Path | None = Field(
+        None,
+        description="Folder in which `tensorrt` and `openvino` keep compiled graphs. None: they compile at each start, "
+        "which takes TensorRT minutes.",
     )
 
 

@@ -93,7 +93,7 @@ def load(found: StoreScan, options: SessionOptions, lanes: int, observer: Observ
     for variant in refused:
         observer.observe(VariantRefused(variant.name, variant.version, variant.reason))
     for one in resident.values():
-        observer.observe(loaded_event(one.entry, one.load_s))
+        observer.observe(loaded_event(one.entry, one.runner.session, one.load_s))
     if not resident:
         raise StartupError(f"nothing in the store can be served: {refused[0].name}: {refused[0].reason}")
     entries = {name: one.entry for name, one in resident.items()}

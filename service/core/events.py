@@ -55,6 +55,8 @@ class VariantLoaded:
     params: int
     rank_top1: float | None
     trained: bool
+    left_to_cpu: tuple[str, ...] = ()
+    """Operators that run on the CPU because the execution provider has no kernel for them, with their counts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,9 @@ class Logs:
                 self._log.debug(
                     "variant loaded", variant=event.name, version=event.version, load_s=round(event.load_s, 3)
                 )
+                if event.left_to_cpu:
+                    operators = ", ".join(event.left_to_cpu)
+                    self._log.warning("operators left to the CPU", variant=event.name, operators=operators)
             case VariantRefused():
                 self._log.error("variant refused", variant=event.name, version=event.version, reason=event.reason)
             case VariantChanged():

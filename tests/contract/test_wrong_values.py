@@ -52,8 +52,8 @@ async def test_a_parameter_is_refused_alike(kit: Kit, budget_ms: float) -> None:
         await _posted(kit, f"/classify?budget_ms={budget_ms}", {}),
         await _posted(kit, f"/classify/anytime?budget_ms={budget_ms}", {}),
         _said(await kit.http.get(f"/plan?budget_ms={budget_ms}")),
-        await _refused(stub.Classify(classifier_pb2.ClassifyRequest(image=PHOTO, **parameters))),
-        await _refused(stub.Plan(classifier_pb2.PlanRequest(**parameters))),
+        await _refused(stub.Classify(classifier_pb2.ClassifyRequest(image=PHOTO, budget_ms=budget_ms))),
+        await _refused(stub.Plan(classifier_pb2.PlanRequest(budget_ms=budget_ms))),
         await _refused(kit.stub.ModelInfer(message(raw=lengths([PHOTO]), parameters=parameters))),
     }
     if budget_ms == budget_ms and budget_ms != float("inf"):

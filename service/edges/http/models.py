@@ -226,6 +226,7 @@ class VariantModel(_Model):
     graph_bytes: int
     pareto: bool
     routed: bool = Field(description="Whether a budget can choose it.")
+    not_routed: str = Field(description="Why none can; empty when one can.")
     weights: WeightsModel
     answers: int = Field(description="Since start.")
 
@@ -249,6 +250,7 @@ class VariantModel(_Model):
             graph_bytes=row.graph_bytes,
             pareto=row.pareto,
             routed=row.routed,
+            not_routed=row.not_routed,
             weights=WeightsModel(kind=row.weights_kind, source=row.weights_source, licence=row.weights_licence),
             answers=row.answers,
         )

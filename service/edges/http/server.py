@@ -151,6 +151,8 @@ class HttpServer:
             lifespan="off",
             log_config=None,
             access_log=False,
+            # Nobody asks who the client is, and the headers that tell would be looked for in each request.
+            proxy_headers=False,
             server_header=False,
             timeout_keep_alive=max(round(keep_alive_s), 1),
             timeout_graceful_shutdown=max(round(timeout_s), 1),
