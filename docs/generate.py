@@ -80,6 +80,9 @@ METRICS = """\
 stand `process_*` and `python_info` of the client library. Times are in seconds. A histogram has the series `_bucket`,
 `_sum` and `_count`.
 
+With several [workers](scaling.md) each of them answers for all: `workers` says what is shown of their values. Counts of
+a worker that was killed remain, but for its last five seconds.
+
 {table}
 ## Labels
 
@@ -115,10 +118,13 @@ def settings_page() -> str:
 
 def metrics_page() -> str:
     """All metrics, their labels and their buckets."""
-    rows = ((_code(spec.exposed_name), spec.kind.value, _codes(spec.labels), spec.meaning) for spec in metrics.TABLE)
+    rows = (
+        (_code(spec.exposed_name), spec.kind.value, _codes(spec.labels), spec.workers.value, spec.meaning)
+        for spec in metrics.TABLE
+    )
     buckets = ((_code(spec.exposed_name), ", ".join(f"{b:g}" for b in spec.buckets)) for spec in _histograms())
     return METRICS.format(
-        table=_table(("metric", "type", "labels", "meaning"), rows),
+        table=_table(("metric", "type", "labels", "workers", "meaning"), rows),
         labels=_table(("label", "values"), ((_code(name), values) for name, values in LABELS.items())),
         buckets=_table(("histogram", "upper limits"), buckets),
     )

@@ -64,6 +64,9 @@ def serve(
             "Good for capacity planning; the predictions mean nothing, and every answer says so.",
         ),
     ] = None,
+    workers: Annotated[
+        str | None, typer.Option(help="Processes that answer: a number, or `auto`; default 1. See docs/scaling.md.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="Settings file (TOML).", envvar="EFFSERVE_CONFIG")] = None,
 ) -> None:
     """Serve the model store over HTTP and gRPC.
@@ -71,15 +74,16 @@ def serve(
     Every setting can also come from the environment (`EFFSERVE_HTTP_PORT=8080`) or the settings file; flags win over
     the environment, the environment over the file. `docs/settings.md` lists them all.
     """
-    from service import app as application
     from service import settings
     from service.startup import StartupError
+    from service.workers import run as application
 
     chosen: dict[str, dict[str, Any]] = {
         "http": {"host": host, "port": http_port},
         "grpc": {"host": host, "port": grpc_port},
         "store": {"dir": store},
         "routing": {"route_untrained": route_untrained},
+        "workers": {"count": workers},
     }
     try:
         application.run(settings.load(config=config, overrides=_given(chosen)), progress=starting)

@@ -26,6 +26,7 @@ from service.core.policy import Policy
 from service.core.scheduler import Scheduler, SchedulerStatistics
 from service.core.trace import Attempt, Journey, Trace
 from service.core.values import Deadline, ImageHeader, Job, Pixels, Question, Timing, Variant
+from service.core.workers import ALONE, Place
 from service.pipeline import image, response
 from service.pipeline.lanes import Lanes, Served
 from service.pipeline.store import StoredVariant
@@ -55,6 +56,8 @@ class Health:
     """How many lanes with how many threads, and why."""
     loading: tuple[StoreEntry, ...] = ()
     """Variants that are being loaded."""
+    place: Place = ALONE
+    """Which of the service's workers this is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ class Dataplane:
         observer: Observer,
         clock: Callable[[], float],
         max_pixels: int,
+        place: Place = ALONE,
     ) -> None:
         self._entries = entries
         self._stored = {variant: entries[variant.name] for variant in catalogue.variants}
@@ -98,6 +102,7 @@ class Dataplane:
         self._observer = observer
         self._clock = clock
         self._max_pixels = max_pixels
+        self._place = place
         self._job_ids = itertools.count(1)
         self._answers = Counter[str]()
         self.ready = False
@@ -251,6 +256,7 @@ class Dataplane:
             statistics=self._scheduler.statistics(self._clock()),
             latency=self._scheduler.latency.statistics(),
             choice=self._choice,
+            place=self._place,
         )
 
     def _tell(

@@ -7,7 +7,7 @@ that a budget could choose does the start fail, with the reason.
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from service.pipeline.session import (
     check_provider,
     runtime_fingerprint,
 )
-from service.pipeline.store import StoredVariant, StoreError, StoreScan, scan
+from service.pipeline.store import StoredVariant, StoreError, StoreReader, StoreScan, scan
 
 SOURCES = (*image.FORMATS, image.PIXELS)
 """Whatever an image can come as: its decoding is measured."""
@@ -62,6 +62,19 @@ def check(store_dir: Path, provider: ExecutionProvider) -> StoreScan:
         return scan(store_dir)
     except (SessionError, StoreError) as error:
         raise StartupError(str(error)) from error
+
+
+def named(
+    store_dir: Path, versions: Iterable[tuple[str, int]], refused: Iterable[RefusedVariant] = ()
+) -> StoreScan:  # fmt: skip
+    """These versions of a store, checked like any other; what is not there any more is refused, beside `refused`."""
+    reader = StoreReader(store_dir)
+    found = [
+        reader.find(name, version) or RefusedVariant(name, str(version), "it is gone from the store")
+        for name, version in versions
+    ]
+    intact = tuple(entry for entry in found if isinstance(entry, StoredVariant))
+    return StoreScan(intact, (*refused, *(entry for entry in found if isinstance(entry, RefusedVariant))))
 
 
 def load(found: StoreScan, options: SessionOptions, lanes: int, observer: Observer, announce: Announce) -> Loaded:

@@ -96,8 +96,24 @@ class LifecycleChanged:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerChanged:
+    """One of several workers is at work again, or is not."""
+
+    number: int
+    at_work: bool
+    detail: str = ""
+
+
 Event = (
-    RequestAnswered | RequestFailed | VariantLoaded | VariantRefused | VariantChanged | StoreUnread | LifecycleChanged
+    RequestAnswered
+    | RequestFailed
+    | VariantLoaded
+    | VariantRefused
+    | VariantChanged
+    | StoreUnread
+    | LifecycleChanged
+    | WorkerChanged
 )
 
 

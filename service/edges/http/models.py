@@ -318,6 +318,8 @@ class HealthModel(_Model):
     threads: int = Field(description="Intra-op threads of one run.")
     layout: str = Field(description="Why there are so many lanes and threads.")
     backlog_ms: float
+    worker: int = Field(description="Which of the workers says this. What waits, runs and is done is its own.")
+    workers: int
 
     @classmethod
     def of(cls, health: Health, status: str) -> Self:
@@ -333,6 +335,8 @@ class HealthModel(_Model):
             threads=health.choice.layout.threads,
             layout=health.choice.why,
             backlog_ms=_ms(now.backlog_s),
+            worker=health.place.number,
+            workers=health.place.of,
         )
 
 
