@@ -18,10 +18,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 TORCH := .venv-torch
+OPENVINO := .venv-openvino
 CLIENTS := .venv-conformance
 BROWSER := .venv-browser
 REHEARSAL := .rehearsal
 SUITES := triton kserve perf schema
+PEER := .venv-peer
+PEERS := fastapi litserve bentoml ray mlserver kserve pytriton
 SOURCES := service model_store tests proto docs benchmarks deploy
 EMPTY :=
 BUILT := $(STORE)/.built-$(subst $(EMPTY) $(EMPTY),_,$(strip $(notdir $(WEIGHTS)) $(VARIANTS)))
@@ -133,10 +136,43 @@ $(TORCH)/stamp: requirements/run.txt requirements/torch.txt pyproject.toml
 	@$(TORCH)/bin/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
+.PHONY: openvino
+openvino: $(OPENVINO)/stamp $(VENV)/dev.stamp ## OpenVINO as execution provider: tests and figures (installs its build of ONNX Runtime)
+	$(OPENVINO)/bin/python -m pytest -rs tests/providers
+	$(BIN)/effserve build b0 b1 b2 b3 b4 --store $(UNTRAINED)
+	$(BIN)/python -m benchmarks.providers --store $(UNTRAINED) --python $(OPENVINO)/bin/python --rounds 20
+
+# The plain build goes first: two packages that write the same module would leave a mixture of both.
+$(OPENVINO)/stamp: requirements/run.txt requirements/openvino.txt pyproject.toml
+	@$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --disable-pip-version-check --quiet --require-hashes -r requirements/run.txt
+	$(@D)/bin/pip uninstall --quiet --yes onnxruntime
+	$(@D)/bin/pip install --disable-pip-version-check --quiet -r requirements/openvino.txt
+	@$(@D)/bin/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
 .PHONY: bench
-bench: $(VENV)/dev.stamp ## the figures of the README, on this machine
+bench: figures peers ## everything about speed, on this machine (20 minutes; leave it alone): the next two
+
+.PHONY: figures
+figures: $(VENV)/dev.stamp ## the service's own figures (10 minutes)
 	$(BIN)/effserve build --store $(UNTRAINED)
 	$(BIN)/python -m benchmarks.figures --store $(UNTRAINED)
+
+.PHONY: peers
+peers: $(VENV)/dev.stamp $(PEERS:%=$(PEER)-%/tried) ## beside other model servers (10 minutes, and installs them), and its page
+	$(BIN)/effserve build b0 --store $(UNTRAINED)
+	$(BIN)/python -m benchmarks.peers --store $(UNTRAINED) --out benchmarks/results/peers.json
+	$(BIN)/python docs/generate.py
+
+# A server that cannot be had here is no failure: the reason stands in its folder, and in the results.
+$(PEER)-%/tried: requirements/peers-%.txt
+	@echo "installing $* ..."
+	@$(PYTHON) -m venv $(@D)
+	@rm -f $(@D)/stamp
+	@if $(@D)/bin/pip install --disable-pip-version-check --quiet -r $< 2>$(@D)/reason; then touch $(@D)/stamp; \
+	else echo "skipped: $*: $$(tail -n 1 $(@D)/reason)"; fi
+	@touch $@
 
 .PHONY: realtime
 realtime: $(VENV)/dev.stamp ## the simulator against the real server, on this machine (10 minutes; leave it alone)
@@ -165,7 +201,7 @@ LOCK := --quiet --universal --no-strip-extras --generate-hashes --python-version
 
 .PHONY: clean
 clean: ## remove everything that was made
-	rm -rf $(VENV) $(TORCH) $(CLIENTS)-* $(BROWSER) $(REHEARSAL) .venv-lock .store $(UNTRAINED) .*_cache .coverage .hypothesis
+	rm -rf $(VENV) $(TORCH) $(OPENVINO) $(CLIENTS)-* $(PEER)-* $(BROWSER) $(REHEARSAL) .venv-lock .store $(UNTRAINED) .*_cache .coverage .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "effserve needs CPython >= 3.11, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12")'

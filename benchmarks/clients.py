@@ -137,12 +137,13 @@ def number(head: bytes, header: bytes) -> int:
 
 
 class GrpcClient:
-    """One channel; the blocking call, which needs no thread to hand over to."""
+    """One channel with a connection of its own; the blocking call, which needs no thread to hand over to."""
 
     name = "grpc"
 
     def __init__(self, server: Server) -> None:
-        self._channel = grpc.insecure_channel(f"{HOST}:{server.grpc_port}")
+        own = [("grpc.use_local_subchannel_pool", 1)]
+        self._channel = grpc.insecure_channel(f"{HOST}:{server.grpc_port}", own)
         self._classify: Any = self._channel.unary_unary(
             "/effserve.v1.Classifier/Classify",
             request_serializer=pb.ClassifyRequest.SerializeToString,

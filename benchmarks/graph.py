@@ -103,7 +103,7 @@ def straight(path: Path, *, optimised: Path | None = None, **more: object) -> on
 
 
 def _run(session: onnxruntime.InferenceSession) -> Run:
-    return lambda image: session.run(None, {session.get_inputs()[0].name: image})[0]  # type: ignore[no-any-return]
+    return lambda image: session.run(None, {session.get_inputs()[0].name: image})[0]
 
 
 def resized(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -23,6 +23,8 @@ from benchmarks.g16 import page as g16
 from benchmarks.g16 import study as g16_study
 from benchmarks.layouts import page as layouts
 from benchmarks.layouts import study as layouts_study
+from benchmarks.peers import page as peers
+from benchmarks.peers import study as peers_study
 from benchmarks.realtime import page as realtime
 from benchmarks.realtime import validation
 from benchmarks.report import Table
@@ -78,6 +80,9 @@ METRICS = """\
 stand `process_*` and `python_info` of the client library. Times are in seconds. A histogram has the series `_bucket`,
 `_sum` and `_count`.
 
+With several [workers](scaling.md) each of them answers for all: `workers` says what is shown of their values. Counts of
+a worker that was killed remain, but for its last five seconds.
+
 {table}
 ## Labels
 
@@ -113,10 +118,13 @@ def settings_page() -> str:
 
 def metrics_page() -> str:
     """All metrics, their labels and their buckets."""
-    rows = ((_code(spec.exposed_name), spec.kind.value, _codes(spec.labels), spec.meaning) for spec in metrics.TABLE)
+    rows = (
+        (_code(spec.exposed_name), spec.kind.value, _codes(spec.labels), spec.workers.value, spec.meaning)
+        for spec in metrics.TABLE
+    )
     buckets = ((_code(spec.exposed_name), ", ".join(f"{b:g}" for b in spec.buckets)) for spec in _histograms())
     return METRICS.format(
-        table=_table(("metric", "type", "labels", "meaning"), rows),
+        table=_table(("metric", "type", "labels", "workers", "meaning"), rows),
         labels=_table(("label", "values"), ((_code(name), values) for name, values in LABELS.items())),
         buckets=_table(("histogram", "upper limits"), buckets),
     )
@@ -137,12 +145,13 @@ PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors_page,
 }
 
-WITH_FIGURES = ("g16.md", "layouts.md", "preprocessing.md", "scheduling.md", "validation.md")
+WITH_FIGURES = ("g16.md", "layouts.md", "performance.md", "preprocessing.md", "scheduling.md", "validation.md")
 """Pages with tables from a file of results, where they are there."""
 RESULTS: dict[str, Callable[[Path], list[Table]]] = {
     "decode": lambda path: decode.tables(decode_study.read(path)),
     "g16": lambda path: g16.tables(g16_study.read(path)),
     "layouts": lambda path: layouts.tables(layouts_study.read(path)),
+    "peers": lambda path: peers.tables(peers_study.read(path)),
     "scheduling": lambda path: scheduling.tables(study.read(path)),
     "realtime": lambda path: realtime.tables(validation.read(path)),
     "coverage": lambda path: coverage.page_tables(coverage.read(path)),

@@ -161,6 +161,45 @@ class LabelSet(_Frozen):
     sha256: str
 
 
+class Comparison(_Frozen):
+    """A variant and the one it was made from, on the same images."""
+
+    original_top1: _Share
+    """What the original was ranked by at that time."""
+    images: int = Field(ge=1)
+    """None of which its quantisation was settled by."""
+    only_original: int = Field(ge=0)
+    """Images that the original alone has right."""
+    only_this: int = Field(ge=0)
+    """Images that this one alone has right."""
+
+    @model_validator(mode="after")
+    def _of_these_images(self) -> Self:
+        if self.only_original + self.only_this > self.images:
+            raise ValueError("more images are told apart than there are")
+        return self
+
+
+class Quantisation(_Frozen):
+    """How a graph of 8-bit integers was made from another variant of the store (`effserve quantize`)."""
+
+    original: str = Field(pattern=NAME_PATTERN)
+    original_version: int = Field(ge=1)
+    original_sha256: str
+    """Of its graph."""
+    method: Literal["minmax", "percentile", "entropy"]
+    """How the range of each activation was found."""
+    reduced_range: bool
+    """Whether weights have 7 bits, for processors whose 8-bit products saturate."""
+    dataset: str
+    seed: int
+    """Of the split into images that settle it and images that judge it."""
+    calibration_images: int = Field(ge=1)
+    in_float: tuple[str, ...]
+    """Parts of the network that stay in float32, because they lose most."""
+    comparison: Comparison
+
+
 class Manifest(_Frozen):
     """Everything the service needs to know about one version of one variant."""
 
@@ -185,6 +224,8 @@ class Manifest(_Frozen):
     graph_bytes: int = Field(ge=1)
     built_with: str
     """Versions of effserve, of what made the graph, and of its opset."""
+    quantisation: Quantisation | None = None
+    """Of a variant that was made from another one."""
 
     @model_validator(mode="after")
     def _untrained_has_no_accuracy(self) -> Self:

@@ -11,9 +11,9 @@ import gc
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -24,10 +24,12 @@ from service.core.catalogue import Catalogue
 from service.core.events import Fanout, LifecycleChanged, Observer
 from service.core.latency import Calibration, LatencyModel
 from service.core.layout import Choice, Layout
+from service.core.messages import RefusedVariant
 from service.core.policy import BudgetPolicy
 from service.core.scheduler import Scheduler
 from service.core.trace import Tracer, untraced
 from service.core.values import Variant
+from service.core.workers import ALONE, Place, shares
 from service.dataplane import REFERENCE_IMAGE, Dataplane
 from service.draining import drain, in_hand, signals
 from service.edges.grpc.server import GrpcServer
@@ -50,10 +52,10 @@ from service.pipeline.opening import Opener
 from service.pipeline.priority import can_yield, give_way, yield_to_all
 from service.pipeline.response import Logits, confidence
 from service.pipeline.session import ExecutionProvider, SessionOptions
-from service.pipeline.store import StoreReader, StoreScan
+from service.pipeline.store import StoredVariant, StoreReader, StoreScan
 from service.repository import Repository, StoreChanges
 from service.settings import LogFormat, Settings, variable
-from service.startup import Announce, Loaded, StartupError, check, check_port, load, measure, steps, writable
+from service.startup import Announce, Loaded, StartupError, check, check_port, load, measure, named, steps, writable
 from service.telemetry import logs
 from service.telemetry.metrics import Metrics
 
@@ -77,42 +79,65 @@ def _silent(_: int) -> Iterator[Announce]:
     yield lambda _: None
 
 
-def run(settings: Settings, progress: Progress = _silent) -> None:
-    """Serve until a signal comes. Raises `StartupError`."""
+def run(settings: Settings, progress: Progress = _silent, note: str = "") -> None:
+    """Serve until a signal comes; `note` goes into the first line of the log. Raises `StartupError`."""
     configure_logs(settings)
+    check_ports(settings)
+    with telling(settings, usable_cores()) as told:
+        told.observer.observe(LifecycleChanged("starting", note))
+        with progress(steps(settings.store.dir)) as begin:
+            prepared = prepare(settings, told.observer, begin)
+        freeze()
+        how, ended = uvloop.run(_serve(settings, prepared, told))
+    told.observer.observe(LifecycleChanged("stopped", how))
+    if not ended:
+        leave()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Whoever wants to know, and what can be changed of that."""
+
+    observer: Observer
+    metrics: Metrics
+    tracer: Tracer
+    controls: Controls
+
+
+@contextmanager
+def telling(settings: Settings, cores: int) -> Iterator[Told]:
+    """Metrics, logs and, if they are wanted, traces, which are sent at the end. Raises `StartupError`."""
     tracing = _tracing(settings)
+    metrics = Metrics(cores=cores, price_per_core_hour=settings.telemetry.price_per_core_hour)
+    lines = logs.Logs(requests=settings.log.requests)
+    controls = Controls(
+        LogSettings(lines, changes=settings.log.changes), TraceSettings(tracing, changes=settings.tracing.changes)
+    )
+    if tracing is None:
+        yield Told(Fanout(metrics, lines), metrics, untraced, controls)
+        return
+    metrics.count_spans(tracing.statistics)
+    try:
+        yield Told(Fanout(metrics, lines, tracing), metrics, tracing.begin, controls)
+    finally:
+        tracing.close(min(settings.drain.timeout_s, FLUSH_S))
+
+
+def check_ports(settings: Settings) -> None:
+    """Raises `StartupError` when one is taken, or both are the same."""
     if settings.http.port == settings.grpc.port != 0:
         raise StartupError(f"http.port and grpc.port are both {settings.http.port}; each protocol needs its own")
     check_port(settings.http.host, settings.http.port, variable("http.port"))
     check_port(settings.grpc.host, settings.grpc.port, variable("grpc.port"))
-    metrics = Metrics(cores=usable_cores(), price_per_core_hour=settings.telemetry.price_per_core_hour)
-    lines = logs.Logs(requests=settings.log.requests)
-    observers: list[Observer] = [metrics, lines]
-    if tracing is not None:
-        metrics.count_spans(tracing.statistics)
-        observers.append(tracing)
-    observer = Fanout(*observers)
-    observer.observe(LifecycleChanged("starting"))
-    with progress(steps(settings.store.dir)) as begin:
-        prepared = prepare(settings, observer, begin)
-    # What start-up made lives for ever: keep the garbage collector from walking it again and again.
+
+
+def freeze() -> None:
+    """What start-up made lives for ever: keep the garbage collector from walking it again and again."""
     gc.collect()
     gc.freeze()
-    controls = Controls(
-        LogSettings(lines, changes=settings.log.changes), TraceSettings(tracing, changes=settings.tracing.changes)
-    )
-    tracer = untraced if tracing is None else tracing.begin
-    try:
-        how, ended = uvloop.run(_serve(settings, prepared, observer, metrics, controls, tracer))
-    finally:
-        if tracing is not None:
-            tracing.close(min(settings.drain.timeout_s, FLUSH_S))
-    observer.observe(LifecycleChanged("stopped", how))
-    if not ended:
-        _leave()
 
 
-def _leave() -> NoReturn:
+def leave() -> NoReturn:
     """End the process with success, without waiting for a thread that is inside the runtime and cannot be stopped.
 
     The interpreter would wait for it; and taking the interpreter from under it, as from a daemon thread, is not safe.
@@ -136,10 +161,10 @@ def _tracing(settings: Settings) -> "Tracing | None":
     return tracing.to_collector(settings.tracing.endpoint, settings.tracing.sample_ratio)
 
 
-def configure_logs(settings: Settings) -> None:
+def configure_logs(settings: Settings, worker: int | None = None) -> None:
     """Set up the process's log lines."""
     json = {LogFormat.JSON: True, LogFormat.CONSOLE: False, LogFormat.AUTO: None}[settings.log.format]
-    logs.configure(level=settings.log.level, json=json)
+    logs.configure(level=settings.log.level, json=json, worker=worker)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +175,54 @@ class Prepared:
     calibration: Calibration
     policy: BudgetPolicy
     choice: Choice
+    """Of this process."""
+    lanes: int
+    """Of the service: so many were at work when it was calibrated."""
+    place: Place = ALONE
+
+    def known(self) -> "Known":
+        """What others need to do the same."""
+        return Known(self.choice, self.calibration, _versions(self.loaded.entries), self.loaded.refused)
+
+    def shared(self, place: Place) -> "Prepared":
+        """The same with the lanes of one worker. What variants cost while all lanes of the service are at work is what
+        they cost a worker all of whose lanes are: the others' are taken to be as busy as its own."""
+        lanes = shares(self.lanes, place.of)[place.number - 1]
+        return replace(
+            self,
+            choice=Choice(Layout(lanes, self.choice.layout.threads), self.choice.why),
+            calibration=replace(self.calibration, lanes=lanes),
+            place=place,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What one worker has found out, or serves, so that others need not measure and serve the same."""
+
+    choice: Choice
+    """Of the service."""
+    calibration: Calibration
+    served: tuple[tuple[str, int], ...]
+    """Names and versions."""
+    refused: tuple[RefusedVariant, ...]
+
+
+def known(prepared: Prepared, dataplane: Dataplane) -> Known:
+    """What others need to serve what is served now. `prepared` is as it was before it was `shared`."""
+    served = dataplane.served()
+    costs = {name: dataplane.calibrated(name) for name in served}
+    calibration = replace(
+        prepared.calibration,
+        inference_s={name: cost.inference_s for name, cost in costs.items()},
+        alone_s={name: cost.alone_s for name, cost in costs.items() if cost.alone_s is not None},
+        terminate_s=next(iter(costs.values())).terminate_s,
+    )
+    return Known(prepared.choice, calibration, _versions(served), dataplane.refused())
+
+
+def _versions(entries: Mapping[str, StoredVariant]) -> tuple[tuple[str, int], ...]:
+    return tuple((name, entry.manifest.version) for name, entry in entries.items())
 
 
 def layout(settings: Settings, found: StoreScan, announce: Announce = lambda _: None) -> Choice:
@@ -205,7 +278,18 @@ def prepare(settings: Settings, observer: Observer, announce: Announce = lambda 
         exact=settings.images.exact,
         announce=announce,
     )
-    return Prepared(loaded, calibration, policy, choice)
+    return Prepared(loaded, calibration, policy, choice, lanes)
+
+
+def prepare_alike(settings: Settings, known: Known, observer: Observer) -> Prepared:
+    """Load what another worker serves, and believe what it has measured. Raises `StartupError`."""
+    found = named(settings.store.dir, known.served, known.refused)
+    lanes = known.choice.layout.lanes
+    loaded = load(found, session_options(settings, known.choice), lanes, observer, lambda _: None)
+    policy = _policy_of(settings, [entry.variant() for entry in loaded.entries.values()])
+    if not policy.catalogue.routed():
+        raise StartupError("of what the other workers serve, nothing that a budget can choose can be loaded again")
+    return Prepared(loaded, known.calibration, policy, known.choice, lanes)
 
 
 def _calibrations(settings: Settings) -> Path | None:
@@ -216,7 +300,14 @@ def _calibrations(settings: Settings) -> Path | None:
 def session_options(settings: Settings, choice: Choice) -> SessionOptions:
     """How the sessions are opened that serve."""
     lanes = settings.lanes
-    return SessionOptions(lanes.provider, choice.layout.threads, lanes.nice, settings.calibration.graphs_dir)
+    return SessionOptions(
+        lanes.provider,
+        choice.layout.threads,
+        lanes.nice,
+        graphs=settings.calibration.graphs_dir,
+        device=lanes.device,
+        cache=lanes.provider_cache,
+    )
 
 
 def _policy_of(settings: Settings, variants: Sequence[Variant]) -> BudgetPolicy:
@@ -230,19 +321,33 @@ def _policy_of(settings: Settings, variants: Sequence[Variant]) -> BudgetPolicy:
     )
 
 
-async def _serve(
-    settings: Settings, prepared: Prepared, observer: Observer, metrics: Metrics, controls: Controls, tracer: Tracer
-) -> tuple[str, bool]:
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A service that is put together and does not listen yet."""
+
+    dataplane: Dataplane
+    lanes: Lanes
+    repository: Repository
+    http: HttpServer
+    grpc: GrpcServer
+
+    def in_hand(self) -> int:
+        """Requests that are not over."""
+        return in_hand(self.dataplane.health().statistics)
+
+    async def close(self) -> bool:
+        """What is left to end when nobody can ask any more; False when a thread is left behind."""
+        ended = await self.repository.close()
+        await asyncio.to_thread(self.lanes.close)
+        return ended
+
+
+async def _serve(settings: Settings, prepared: Prepared, told: Told) -> tuple[str, bool]:
     """Until a signal comes; how the drain went, and False when a thread is left behind."""
-    clock = time.monotonic
     stop = signals()
-    await _rehearse(settings, prepared, controls, clock)
-    statistics, recent = Statistics(prepared.loaded.entries), Recent(clock)
-    told = Fanout(observer, statistics, recent)
-    dataplane, lanes = compose(settings, prepared, told, clock)
-    changing = repository(settings, prepared, dataplane, told)
-    metrics.watch(dataplane.health, dataplane.variants)
-    http, grpc = _edges(settings, dataplane, changing, controls, statistics, recent, _scrape(metrics), clock, tracer)
+    await first_request(settings, prepared, told.controls)
+    parts = assemble(settings, prepared, told, _scrape(told.metrics))
+    http, grpc, dataplane = parts.http, parts.grpc, parts.dataplane
     try:
         ports = http.bind(settings.http.host, settings.http.port), grpc.bind(settings.grpc.host, settings.grpc.port)
     except OSError as error:
@@ -251,23 +356,53 @@ async def _serve(
     await grpc.start()
     dataplane.ready = True
     await grpc.set_serving(True)
-    observer.observe(LifecycleChanged("ready", _where(settings, *ports, dataplane)))
-    async with _following(settings, changing):
+    told.observer.observe(LifecycleChanged("ready", _where(settings, *ports, dataplane)))
+    async with following(settings, parts.repository):
         await stop.wait()
-    changing.leave()
+    parts.repository.leave()
     how = await drain(
         dataplane,
         http,
         grpc,
         stop=stop,
-        observer=observer,
-        count=lambda: in_hand(dataplane.health().statistics),
+        observer=told.observer,
+        count=parts.in_hand,
         grace_s=settings.drain.grace_s,
         timeout_s=settings.drain.timeout_s,
     )
-    ended = await changing.close()
-    await asyncio.to_thread(lanes.close)
-    return how, ended
+    return how, await parts.close()
+
+
+def assemble(
+    settings: Settings,
+    prepared: Prepared,
+    told: Told,
+    scrape: Scrape,
+    *,
+    repository_kind: Callable[..., Repository] = Repository,
+    shares_port: bool = False,
+    on_lost: Callable[[], None] = lambda: None,
+) -> Parts:
+    """Everything that serves, on the event loop that is to own it. `on_lost` is called when an HTTP connection ends."""
+    clock = time.monotonic
+    statistics, recent = Statistics(prepared.loaded.entries), Recent(clock)
+    observer = Fanout(told.observer, statistics, recent)
+    dataplane, lanes = compose(settings, prepared, observer, clock)
+    changing = repository(settings, prepared, dataplane, observer, repository_kind)
+    told.metrics.watch(dataplane.health, dataplane.variants)
+    http, grpc = _edges(
+        settings,
+        dataplane,
+        changing,
+        told,
+        statistics=statistics,
+        recent=recent,
+        scrape=scrape,
+        clock=clock,
+        shares_port=shares_port,
+        on_lost=on_lost,
+    )
+    return Parts(dataplane, lanes, changing, http, grpc)
 
 
 def compose(settings: Settings, prepared: Prepared, observer: Observer, clock: Clock) -> tuple[Dataplane, Lanes]:
@@ -303,18 +438,24 @@ def compose(settings: Settings, prepared: Prepared, observer: Observer, clock: C
         observer=observer,
         clock=clock,
         max_pixels=settings.limits.pixels,
+        place=prepared.place,
     )
     return dataplane, lanes
 
 
-def repository(settings: Settings, prepared: Prepared, dataplane: Dataplane, observer: Observer) -> Repository:
+def repository(
+    settings: Settings,
+    prepared: Prepared,
+    dataplane: Dataplane,
+    observer: Observer,
+    kind: Callable[..., Repository] = Repository,
+) -> Repository:
     """What changes what the dataplane serves. Call it inside the event loop that owns that."""
-    options, lanes = session_options(settings, prepared.choice), prepared.choice.layout.lanes
-    return Repository(
+    return kind(
         dataplane=dataplane,
         runners=prepared.loaded.runners,
         store=StoreReader(settings.store.dir),
-        opener=Opener(options, lanes, _calibrations(settings)),
+        opener=Opener(session_options(settings, prepared.choice), prepared.lanes, _calibrations(settings)),
         policy_of=partial(_policy_of, settings),
         changes=settings.store.changes,
         observer=observer,
@@ -325,17 +466,19 @@ def _edges(
     settings: Settings,
     dataplane: Dataplane,
     changing: Repository,
-    controls: Controls,
+    told: Told,
+    *,
     statistics: Statistics,
     recent: Recent,
     scrape: Scrape,
     clock: Clock,
-    tracer: Tracer,
+    shares_port: bool,
+    on_lost: Callable[[], None],
 ) -> tuple[HttpServer, GrpcServer]:
-    open_inference = _open_inference(settings, dataplane, changing, controls, statistics)
-    app = _http_app(settings, dataplane, changing, open_inference, recent, scrape, clock, tracer)
+    open_inference = _open_inference(settings, dataplane, changing, told.controls, statistics)
+    app = _http_app(settings, dataplane, changing, open_inference, recent, scrape, clock, told.tracer)
     timeout_s, keep_alive_s = settings.drain.timeout_s, settings.http.keep_alive_s
-    http = HttpServer(app, clock=clock, keep_alive_s=keep_alive_s, timeout_s=timeout_s)
+    http = HttpServer(app, clock=clock, keep_alive_s=keep_alive_s, timeout_s=timeout_s, on_lost=on_lost)
     grpc = GrpcServer(
         dataplane,
         clock=clock,
@@ -344,8 +487,9 @@ def _edges(
         request_bytes=settings.limits.request_bytes,
         reflection=settings.grpc.reflection,
         open_inference=open_inference,
-        tracer=tracer,
+        tracer=told.tracer,
         repository=changing,
+        shares_port=shares_port,
     )
     return http, grpc
 
@@ -393,9 +537,10 @@ def _http_app(
     )
 
 
-async def _rehearse(settings: Settings, prepared: Prepared, controls: Controls, clock: Clock) -> None:
+async def first_request(settings: Settings, prepared: Prepared, controls: Controls) -> None:
     """The first request is our own. It has a dataplane to itself, over the same sessions: nobody counts or logs it, and
     nothing is learned from how long it takes. Whatever it is answered, limits are the operator's: the way is gone."""
+    clock = time.monotonic
     dataplane, lanes = compose(settings, prepared, Fanout(), clock)
     changing = repository(settings, prepared, dataplane, Fanout())
     open_inference = _open_inference(settings, dataplane, changing, controls, Statistics(prepared.loaded.entries))
@@ -408,7 +553,7 @@ async def _rehearse(settings: Settings, prepared: Prepared, controls: Controls, 
 
 
 @asynccontextmanager
-async def _following(settings: Settings, changing: Repository) -> AsyncIterator[None]:
+async def following(settings: Settings, changing: Repository) -> AsyncIterator[None]:
     """The store is looked at for so long, if that is wanted."""
     if settings.store.changes is not StoreChanges.POLL:
         yield
@@ -430,10 +575,16 @@ def _scrape(metrics: Metrics) -> Scrape:
 
 
 def _where(settings: Settings, http_port: int, grpc_port: int, dataplane: Dataplane) -> str:
-    http, grpc = (f"[{host}]" if ":" in host else host for host in (settings.http.host, settings.grpc.host))
     health = dataplane.health()
+    never = [f"{row.variant.name}: {row.not_routed}" for row in dataplane.variants() if row.not_routed]
     return (
-        f"http://{http}:{http_port} and grpc://{grpc}:{grpc_port}, {health.variants} variants "
-        f"({len(health.refused)} refused), {health.choice.layout} ({health.choice.why}) and "
-        f"{health.statistics.background_lanes} background lanes"
+        f"{addresses(settings, http_port, grpc_port)}, {health.variants} variants ({len(health.refused)} refused), "
+        f"{health.choice.layout} ({health.choice.why}) and {health.statistics.background_lanes} background lanes"
+        + "".join(f"; no budget chooses {one}" for one in never)
     )
+
+
+def addresses(settings: Settings, http_port: int, grpc_port: int) -> str:
+    """Where the service listens."""
+    http, grpc = (f"[{host}]" if ":" in host else host for host in (settings.http.host, settings.grpc.host))
+    return f"http://{http}:{http_port} and grpc://{grpc}:{grpc_port}"

@@ -1,7 +1,7 @@
 """The command line.
 
-`effserve serve | build | train | pack | pull | import | evaluate | simulate | report | variants | top | reload |
-classify | plan`; the last five ask a running server.
+`effserve serve | build | train | pack | pull | import | evaluate | quantize | simulate | report | variants | top |
+reload | classify | plan`; the last five ask a running server.
 
 Thin: each command turns its options into settings or arguments and calls one function. What builds graphs needs the
 `build` extra, so it is imported only by the commands that use it.
@@ -64,6 +64,9 @@ def serve(
             "Good for capacity planning; the predictions mean nothing, and every answer says so.",
         ),
     ] = None,
+    workers: Annotated[
+        str | None, typer.Option(help="Processes that answer: a number, or `auto`; default 1. See docs/scaling.md.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="Settings file (TOML).", envvar="EFFSERVE_CONFIG")] = None,
 ) -> None:
     """Serve the model store over HTTP and gRPC.
@@ -71,15 +74,16 @@ def serve(
     Every setting can also come from the environment (`EFFSERVE_HTTP_PORT=8080`) or the settings file; flags win over
     the environment, the environment over the file. `docs/settings.md` lists them all.
     """
-    from service import app as application
     from service import settings
     from service.startup import StartupError
+    from service.workers import run as application
 
     chosen: dict[str, dict[str, Any]] = {
         "http": {"host": host, "port": http_port},
         "grpc": {"host": host, "port": grpc_port},
         "store": {"dir": store},
         "routing": {"route_untrained": route_untrained},
+        "workers": {"count": workers},
     }
     try:
         application.run(settings.load(config=config, overrides=_given(chosen)), progress=starting)
@@ -301,6 +305,51 @@ def evaluate(
     asked = evaluation.Asked(data, variants or (), store, dataset, limit, threads)
     wanted = evaluation.Wanted(as_json, per_class, write, plot, save_predictions)
     evaluation.evaluate(asked, wanted)
+
+
+@app.command()
+def quantize(
+    variants: Annotated[list[str], typer.Argument(help="Variants of the store; each gives NAME-int8.")],
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="Images in a folder or ZIP, under their classes; never trained on. Some settle how, others "
+            "measure what it costs."
+        ),
+    ],
+    calibrate_images: Annotated[int, typer.Option(help="How many images settle how; the others measure.")] = 128,
+    seed: Annotated[int, typer.Option(min=0, help="Of that split.")] = 0,
+    reduce_range: Annotated[
+        bool | None,
+        typer.Option(
+            "--reduce-range/--no-reduce-range",
+            help="Weights of 7 bits, for x86 processors without VNNI, where products of 8 bits saturate. Default: as "
+            "this one needs.",
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Divergence of its probabilities, in nats, that will do; beyond it the layers that lose most stay in "
+            "float32. Default: 0.02.",
+        ),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="What the images are called; default: the name of --data.")
+    ] = None,
+    store: Store = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make variants in 8-bit integers, beside those they are made from, and measure accuracy and speed of both.
+
+    Which layers stay in float32 is found by trying. Budgets choose the new variant only where it is quicker than its
+    original on the serving machine, and rank it by what the comparison vouches for; requests may name it.
+    """
+    from service.commands import quantize as quantising
+
+    asked = quantising.Asked(variants, data, store, dataset, calibrate_images, seed, reduce_range, tolerance)
+    quantising.quantize(asked, as_json=as_json)
 
 
 @app.command()

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from service.core.catalogue import Catalogue
 from service.core.errors import EffserveError, ErrorKind, fault
 from service.core.events import Observer, RequestAnswered, RequestFailed
+from service.core.explanation import why_never
 from service.core.latency import LatencyStatistics, VariantCost
 from service.core.layout import Choice
 from service.core.messages import Answer, ClassifyRequest, EntryState, Plan, RefusedVariant, StoreEntry, VariantRow
@@ -25,6 +26,7 @@ from service.core.policy import Policy
 from service.core.scheduler import Scheduler, SchedulerStatistics
 from service.core.trace import Attempt, Journey, Trace
 from service.core.values import Deadline, ImageHeader, Job, Pixels, Question, Timing, Variant
+from service.core.workers import ALONE, Place
 from service.pipeline import image, response
 from service.pipeline.lanes import Lanes, Served
 from service.pipeline.store import StoredVariant
@@ -54,6 +56,8 @@ class Health:
     """How many lanes with how many threads, and why."""
     loading: tuple[StoreEntry, ...] = ()
     """Variants that are being loaded."""
+    place: Place = ALONE
+    """Which of the service's workers this is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,7 @@ class Dataplane:
         observer: Observer,
         clock: Callable[[], float],
         max_pixels: int,
+        place: Place = ALONE,
     ) -> None:
         self._entries = entries
         self._stored = {variant: entries[variant.name] for variant in catalogue.variants}
@@ -97,6 +102,7 @@ class Dataplane:
         self._observer = observer
         self._clock = clock
         self._max_pixels = max_pixels
+        self._place = place
         self._job_ids = itertools.count(1)
         self._answers = Counter[str]()
         self.ready = False
@@ -189,6 +195,10 @@ class Dataplane:
         """The variants that a budget can choose, of which those on the Pareto front are."""
         return self._catalogue.routed()
 
+    def not_routed(self, variant: Variant) -> str:
+        """Why no budget can choose a variant that is served; empty when one can."""
+        return why_never(self._catalogue, variant, self._scheduler.latency)
+
     def adopt(self, edition: Edition, on_gone: Callable[[], None]) -> None:
         """From now on this is served. Who named what it does not have, and came before, is answered by that.
 
@@ -246,6 +256,7 @@ class Dataplane:
             statistics=self._scheduler.statistics(self._clock()),
             latency=self._scheduler.latency.statistics(),
             choice=self._choice,
+            place=self._place,
         )
 
     def _tell(
@@ -329,12 +340,14 @@ class Dataplane:
         latency = self._scheduler.latency
         decode_s = latency.expected_decode_s(REFERENCE_IMAGE)
         manifest = self._entries[variant.name].manifest
+        not_routed = self.not_routed(variant)
         return VariantRow(
             variant=variant,
             expected_ms=latency.expected_s(variant.name, decode_s) * 1e3,
             tail_ms=latency.tail_s(variant.name, decode_s) * 1e3,
             pareto=variant.name in front,
-            routed=variant in self._catalogue.routed() and variant.name in front,
+            routed=not not_routed,
+            not_routed=not_routed,
             params=manifest.params,
             macs=manifest.macs,
             input_size_px=manifest.preprocessing.input_size_px,

@@ -261,7 +261,7 @@ class Repository:
             opened = await self._opened(found)
             self._refuse_when_draining()
             self._runners[found.variant()] = opened.runner
-            self._observer.observe(loaded_event(found, opened.load_s))
+            self._observer.observe(loaded_event(found, opened.runner.session, opened.load_s))
             edition = replace(edition, costs={found.manifest.name: opened.cost})
         elif _network(before) != _network(found):
             raise SessionError("its network was changed in place while it is served; it needs a new version")

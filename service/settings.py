@@ -12,9 +12,9 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.core.values import Mode, PolicyName
@@ -157,6 +157,21 @@ class Routing(_Group):
     )
 
 
+def _automatic(value: object) -> object:
+    return None if value == "auto" else value
+
+
+class Workers(_Group):
+    """Processes that answer, on the same two ports; see [scaling](scaling.md)."""
+
+    count: Annotated[Annotated[int, Field(ge=1, le=256)] | None, BeforeValidator(_automatic)] = Field(
+        1,
+        description="How many, or `auto`: one for each 8 lanes. Cores and lanes are shared out among them, variants "
+        "are in the memory of each, and each has a queue of its own, so more than one pays only where one event loop "
+        "is not enough.",
+    )
+
+
 class Lanes(_Group):
     """Threads that decode and run."""
 
@@ -164,8 +179,8 @@ class Lanes(_Group):
         None,
         ge=1,
         le=1024,
-        description="Requests in work at the same time. None: usable cores ÷ `lanes.threads`; usable means affinity "
-        "and cgroup quota, not what the machine has.",
+        description="Requests in work at the same time, in all workers. None: usable cores ÷ `lanes.threads`; usable "
+        "means affinity and cgroup quota, not what the machine has.",
     )
     threads: int | None = Field(
         None,
@@ -192,7 +207,19 @@ class Lanes(_Group):
         "gain, too.",
     )
     provider: ExecutionProvider = Field(
-        ExecutionProvider.CPU, description="ONNX Runtime execution provider; others than `cpu` need their build of it."
+        ExecutionProvider.CPU,
+        description="ONNX Runtime execution provider; others than `cpu` need their build of it. One that is missing or "
+        "does not start ends the start (docs/providers.md).",
+    )
+    device: str | None = Field(
+        None,
+        description="Which device of `lanes.provider`: a number for `cuda` and `tensorrt`, a name such as `GPU` or "
+        "`NPU` for `openvino`. None: the first, and for `openvino` the CPU.",
+    )
+    provider_cache: Path | None = Field(
+        None,
+        description="Folder in which `tensorrt` and `openvino` keep compiled graphs. None: they compile at each start, "
+        "which takes TensorRT minutes.",
     )
 
 
@@ -234,7 +261,7 @@ class Limits(_Group):
     uploads_bytes: int = Field(
         500_000_000,
         ge=1_000,
-        description="Bytes of all HTTP bodies in the process at one time; requests beyond are refused (503).",
+        description="Bytes of all HTTP bodies in a worker at one time; requests beyond are refused (503).",
     )
     backlog_ms: float = Field(
         2_000.0,
@@ -293,7 +320,7 @@ class Log(_Group):
         False,
         description="Whether whoever reaches the service may change the level while it runs, by the Open Inference "
         "Protocol's `logging` extension. Not by default: the service has no authentication, and who asks could also "
-        "hide what he does, or fill a disk.",
+        "hide what he does, or fill a disk. Needs `workers.count` to be 1.",
     )
 
 
@@ -349,6 +376,7 @@ class Settings(BaseSettings):
     grpc: Grpc = Field(default_factory=Grpc)
     store: Store = Field(default_factory=Store)
     routing: Routing = Field(default_factory=Routing)
+    workers: Workers = Field(default_factory=Workers)
     lanes: Lanes = Field(default_factory=Lanes)
     images: Images = Field(default_factory=Images)
     limits: Limits = Field(default_factory=Limits)

@@ -7,7 +7,7 @@ that a budget could choose does the start fail, with the reason.
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from service.pipeline.session import (
     check_provider,
     runtime_fingerprint,
 )
-from service.pipeline.store import StoredVariant, StoreError, StoreScan, scan
+from service.pipeline.store import StoredVariant, StoreError, StoreReader, StoreScan, scan
 
 SOURCES = (*image.FORMATS, image.PIXELS)
 """Whatever an image can come as: its decoding is measured."""
@@ -64,6 +64,19 @@ def check(store_dir: Path, provider: ExecutionProvider) -> StoreScan:
         raise StartupError(str(error)) from error
 
 
+def named(
+    store_dir: Path, versions: Iterable[tuple[str, int]], refused: Iterable[RefusedVariant] = ()
+) -> StoreScan:  # fmt: skip
+    """These versions of a store, checked like any other; what is not there any more is refused, beside `refused`."""
+    reader = StoreReader(store_dir)
+    found = [
+        reader.find(name, version) or RefusedVariant(name, str(version), "it is gone from the store")
+        for name, version in versions
+    ]
+    intact = tuple(entry for entry in found if isinstance(entry, StoredVariant))
+    return StoreScan(intact, (*refused, *(entry for entry in found if isinstance(entry, RefusedVariant))))
+
+
 def load(found: StoreScan, options: SessionOptions, lanes: int, observer: Observer, announce: Announce) -> Loaded:
     """Open a warm session for each intact variant. Raises `StartupError`.
 
@@ -80,7 +93,7 @@ def load(found: StoreScan, options: SessionOptions, lanes: int, observer: Observ
     for variant in refused:
         observer.observe(VariantRefused(variant.name, variant.version, variant.reason))
     for one in resident.values():
-        observer.observe(loaded_event(one.entry, one.load_s))
+        observer.observe(loaded_event(one.entry, one.runner.session, one.load_s))
     if not resident:
         raise StartupError(f"nothing in the store can be served: {refused[0].name}: {refused[0].reason}")
     entries = {name: one.entry for name, one in resident.items()}

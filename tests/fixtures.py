@@ -29,10 +29,12 @@ from model_store.builder.weights import untrained
 from model_store.manifest import (
     Accuracy,
     AccuracySource,
+    Comparison,
     EfficientNetArchitecture,
     LabelSet,
     Manifest,
     Preprocessing,
+    Quantisation,
     Weights,
     WeightsKind,
 )
@@ -122,6 +124,24 @@ def write_variant(
     )
     manifests.write(manifest, folder)
     return folder
+
+
+def quantise(version: Path, *, original: str, original_top1: float = 0.6, lost: int = 2) -> None:
+    """Let a version's manifest say that it was made from `original`; its graph stays what it is."""
+    comparison = Comparison(original_top1=original_top1, images=1_000, only_original=lost, only_this=0)
+    told = Quantisation(
+        original=original,
+        original_version=1,
+        original_sha256=_sha256(b""),
+        method="minmax",
+        reduced_range=False,
+        dataset="synthetic",
+        seed=0,
+        calibration_images=128,
+        in_float=(),
+        comparison=comparison,
+    )
+    manifests.write(manifests.read(version).model_copy(update={"quantisation": told}), version)
 
 
 @functools.cache

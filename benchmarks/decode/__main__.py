@@ -63,8 +63,9 @@ def main(
     setting = replace(setting, rounds=rounds or setting.rounds, labelled=most or setting.labelled)
     with machine.watching("times", others):
         times = _times(bodies, setting.rounds)
-    apart = _apart(bodies)
-    found = _answers(store, folder, labels, setting) if store else []
+    with machine.watching("pixels and answers", others):
+        apart = _apart(bodies)
+        found = _answers(store, folder, labels, setting) if store else []
     pooled = effect.pooled([one for one in found if one.effect.images != "photos"])
     effects = tuple(one.effect for one in found)
     study = Study(here, tuple(others), setting, tuple(times), tuple(apart), effects, pooled)

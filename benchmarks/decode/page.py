@@ -47,7 +47,7 @@ def _figures(one: Timing) -> list[str]:
 def _note(study: Study) -> str:
     setting = study.setting
     photos = f"{setting.photos} {'made pictures' if setting.made else 'photos'}"
-    disturbed = max((one.share for one in study.others), default=0.0)
+    disturbed = next((one.share for one in study.others if one.figure == "times"), 0.0)
     busy = (
         f" Measured on a busy machine: other processes had {disturbed:.0%} of the cores."
         if disturbed > DISTURBED

@@ -31,6 +31,7 @@ from model_store.manifest import (
     LabelSet,
     Manifest,
     Preprocessing,
+    Quantisation,
     Weights,
     sha256_of,
 )
@@ -84,6 +85,7 @@ class Draft:
     weights: Weights
     accuracy: Accuracy
     built_with: str
+    quantisation: Quantisation | None = None
 
     def describes(self, manifest: Manifest) -> bool:
         """Whether making it again would give this version again, whatever an evaluation has recorded since."""

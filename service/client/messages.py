@@ -149,6 +149,7 @@ def _variant(message: pb.Variant) -> Variant:
         graph_bytes=message.graph_bytes,
         pareto=message.pareto,
         routed=message.routed,
+        not_routed=message.not_routed,
         weights=Weights(weights.kind, weights.source, weights.licence),
         answers=message.answers,
     )

@@ -173,6 +173,8 @@ class Variant:
     pareto: bool
     routed: bool
     """Whether a budget can choose it."""
+    not_routed: str
+    """Why none can; empty when one can."""
     weights: Weights
     answers: int
     """Given since the start."""

@@ -72,7 +72,7 @@ def variants(*, url: str, as_json: bool) -> None:
         return
     columns = [
         ("variant", "left"), ("px", "right"), ("GMACs", "right"), ("top-1", "right"), ("source", "left"),
-        ("mean ms", "right"), ("tail ms", "right"), ("routed", "left"), ("answers", "right"),
+        ("mean ms", "right"), ("tail ms", "right"), ("routed", "left"), ("answers", "right"), ("why", "left"),
     ]  # fmt: skip
     print_table("", columns, [_variant_row(row) for row in answer.variants])
     for refused in answer.refused:
@@ -146,6 +146,7 @@ def _variant_row(row: Variant) -> list[str]:
         f"{row.tail_ms:.1f}",
         "yes" if row.routed else "",
         str(row.answers),
+        row.not_routed,
     ]
 
 

@@ -66,7 +66,7 @@ def evaluate(asked: Asked, wanted: Wanted) -> None:
 
 def measure(asked: Asked) -> tuple[Plan, Runs, Report]:
     """Evaluate, with progress. Raises what `one_line_errors` catches."""
-    chosen = _settings(asked.store)
+    chosen = chosen_settings(asked.store)
     plan = _plan(asked, chosen)
     threads = asked.threads or usable_cores()
     runs = _run(plan, threads, chosen)
@@ -76,7 +76,7 @@ def measure(asked: Asked) -> tuple[Plan, Runs, Report]:
         dataset=asked.dataset or plan.images.name,
         limit=asked.limit,
         threads=threads,
-        runtime=runtime_fingerprint(_options(chosen), threads),
+        runtime=runtime_fingerprint(session_options(chosen), threads),
     )
     return plan, runs, made
 
@@ -89,16 +89,18 @@ def _check(wanted: Wanted) -> None:
         fail(f"there is no folder {wanted.predictions.parent}")
 
 
-def _settings(store: Path | None) -> settings.Settings:
+def chosen_settings(store: Path | None) -> settings.Settings:
+    """With the store that was named. Raises `SettingsError`, and `SessionError` for a provider that is not there."""
     config = os.environ.get("EFFSERVE_CONFIG")
     chosen = settings.load(Path(config) if config else None, {"store": {"dir": store}} if store else None)
     check_provider(chosen.lanes.provider)
     return chosen
 
 
-def _options(chosen: settings.Settings) -> SessionOptions:
+def session_options(chosen: settings.Settings) -> SessionOptions:
     """One thread a run, as the service has it unless told otherwise."""
-    return SessionOptions(chosen.lanes.provider, threads=1, graphs=chosen.calibration.graphs_dir)
+    lanes, graphs = chosen.lanes, chosen.calibration.graphs_dir
+    return SessionOptions(lanes.provider, 1, graphs=graphs, device=lanes.device, cache=lanes.provider_cache)
 
 
 def _plan(asked: Asked, chosen: settings.Settings) -> Plan:
@@ -110,7 +112,7 @@ def _plan(asked: Asked, chosen: settings.Settings) -> Plan:
             chosen.store.dir,
             names=names,
             limit=asked.limit,
-            options=_options(chosen),
+            options=session_options(chosen),
             announce=steps.begin,
         )
         steps.end()

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 
+from service.core.derived import Standing, withheld
 from service.core.errors import EffserveError, ErrorKind
 from service.core.state import Costs
-from service.core.values import Job, Variant
+from service.core.values import Job, Variant, Verdict
 
 MOST_FRONTS = 8
 """Pareto sets that are kept: as many as there are numbers of busy lanes that matter, on most machines."""
@@ -23,8 +24,24 @@ class Catalogue:
     """The last Pareto sets, each with what it follows from. Several decisions are taken between two runs that teach."""
 
     def routed(self) -> tuple[Variant, ...]:
-        """Variants that a budget may choose."""
+        """Variants that a budget may choose, whatever they cost."""
         return tuple(v for v in self.variants if v.rank_top1 is not None and (v.trained or self.route_untrained))
+
+    def withheld(self, variant: Variant, costs: Costs) -> Verdict | None:
+        """Why no budget may choose a variant, whatever else is served beside it and what it was made from."""
+        if variant.rank_top1 is None:
+            return Verdict.UNKNOWN_ACCURACY
+        if not variant.trained and not self.route_untrained:
+            return Verdict.UNTRAINED
+        original = next((one for one in self.routed() if one.name == variant.original), None)
+        return None if original is None else withheld(_standing(variant, costs), _standing(original, costs))
+
+    def dominator(self, variant: Variant, costs: Costs) -> Variant | None:
+        """Of the Pareto set, the quickest that is at least as accurate as a routed variant; None for its members."""
+        front = self.front(costs)
+        if variant in front:
+            return None
+        return next((other for other in reversed(front) if rank(other) >= rank(variant)), None)
 
     def front(self, costs: Costs) -> tuple[Variant, ...]:
         """The Pareto set of the routed variants by expected time and accuracy, most accurate first.
@@ -41,10 +58,13 @@ class Catalogue:
 
     def _front(self, costs: Costs) -> tuple[Variant, ...]:
         best: list[Variant] = []
-        for variant in sorted(self.routed(), key=lambda v: (costs.expected_s(v.name, 0.0), -rank(v), v.name)):
+        for variant in sorted(self._candidates(costs), key=lambda v: (costs.expected_s(v.name, 0.0), -rank(v), v.name)):
             if not best or rank(variant) > rank(best[-1]):
                 best.append(variant)
         return tuple(reversed(best))
+
+    def _candidates(self, costs: Costs) -> tuple[Variant, ...]:
+        return tuple(variant for variant in self.routed() if self.withheld(variant, costs) is None)
 
     def named(self, name: str) -> Variant:
         """The served variant of that name. Raises `EffserveError(UNKNOWN_VARIANT)`."""
@@ -59,10 +79,10 @@ class Catalogue:
 
         Raises `EffserveError(ACCURACY_UNAVAILABLE)`.
         """
-        enough = [v for v in self.routed() if rank(v) >= top1]
+        enough = [v for v in self._candidates(costs) if rank(v) >= top1]
         if enough:
             return min(enough, key=lambda v: (costs.expected_s(v.name, 0.0), -rank(v), v.name))
-        best = max((rank(v) for v in self.routed()), default=None)
+        best = max((rank(v) for v in self._candidates(costs)), default=None)
         known = "no variant has a known accuracy" if best is None else f"the best has {best:.4f}"
         facts: dict[str, float | int | str] = {} if best is None else {"best_accuracy": best}
         raise EffserveError(ErrorKind.ACCURACY_UNAVAILABLE, f"no variant reaches {top1:.4f}: {known}", facts)
@@ -87,3 +107,7 @@ def rank(variant: Variant) -> float:
     if variant.rank_top1 is None:
         raise ValueError(f"{variant.name} has no accuracy to rank by")
     return variant.rank_top1
+
+
+def _standing(variant: Variant, costs: Costs) -> Standing:
+    return Standing(rank(variant), costs.expected_s(variant.name, 0.0))

@@ -55,6 +55,8 @@ class VariantLoaded:
     params: int
     rank_top1: float | None
     trained: bool
+    left_to_cpu: tuple[str, ...] = ()
+    """Operators that run on the CPU because the execution provider has no kernel for them, with their counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,24 @@ class LifecycleChanged:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerChanged:
+    """One of several workers is at work again, or is not."""
+
+    number: int
+    at_work: bool
+    detail: str = ""
+
+
 Event = (
-    RequestAnswered | RequestFailed | VariantLoaded | VariantRefused | VariantChanged | StoreUnread | LifecycleChanged
+    RequestAnswered
+    | RequestFailed
+    | VariantLoaded
+    | VariantRefused
+    | VariantChanged
+    | StoreUnread
+    | LifecycleChanged
+    | WorkerChanged
 )
 
 

@@ -1,7 +1,8 @@
 """Why this variant and not another: a reason for each decision, a verdict for each candidate."""
 
-from service.core.catalogue import rank
+from service.core.catalogue import Catalogue, rank
 from service.core.situation import Situation
+from service.core.state import Costs
 from service.core.values import Candidate, Job, Question, Reason, Variant, Verdict
 
 
@@ -28,23 +29,39 @@ def _verdict(
     question = job.question
     if question.variant is not None:
         return Verdict.NOT_ASKED_FOR
-    if variant.rank_top1 is None:
-        return Verdict.UNKNOWN_ACCURACY
-    if not variant.trained and not situation.catalogue.route_untrained:
-        return Verdict.UNTRAINED
+    if (barred := situation.catalogue.withheld(variant, situation.costs)) is not None:
+        return barred
     if question.min_top1 is not None:
-        return Verdict.BELOW_MIN_ACCURACY if variant.rank_top1 < question.min_top1 else Verdict.COSTLIER
+        return Verdict.BELOW_MIN_ACCURACY if rank(variant) < question.min_top1 else Verdict.COSTLIER
     if variant not in situation.front:
         return Verdict.DOMINATED
     if variant not in situation.eligible(job):
         return Verdict.TERMINATED
     if variant not in fitting:
         return Verdict.TOO_SLOW
-    if variant.rank_top1 < rank(chosen):
+    if rank(variant) < rank(chosen):
         return Verdict.LESS_ACCURATE
     if question.insures:
         return Verdict.MAY_FOLLOW if job.in_hand is None else Verdict.LITTLE_SPARE_TIME
     return Verdict.WOULD_STARVE_WAITING
+
+
+_WITHHELD = {
+    Verdict.UNKNOWN_ACCURACY: "its accuracy is not known",
+    Verdict.UNTRAINED: "its weights are untrained",
+    Verdict.NO_QUICKER: "it is not clearly quicker here than {original}, which it was made from",
+    Verdict.OUTDATED: "it was compared with {original} before the accuracy of that was measured anew",
+}
+
+
+def why_never(catalogue: Catalogue, variant: Variant, costs: Costs) -> str:
+    """The reason why no budget, however large, makes a request choose this variant unless it names it. Empty when one
+    does."""
+    if (barred := catalogue.withheld(variant, costs)) is not None:
+        return _WITHHELD[barred].format(original=variant.original)
+    if (better := catalogue.dominator(variant, costs)) is not None:
+        return f"{better.name} is at least as accurate and not slower"
+    return ""
 
 
 def reason(question: Question, fitting: tuple[Variant, ...], chosen: Variant) -> Reason:

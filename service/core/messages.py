@@ -90,6 +90,8 @@ class VariantRow:
     """No other variant is at least as accurate and at most as slow."""
     routed: bool
     """Whether a budget can choose it."""
+    not_routed: str
+    """Why none can; empty when one can."""
     params: int
     macs: int
     input_size_px: int

@@ -77,6 +77,8 @@ class Variant:
     rank_source: AccuracySource
     trained: bool
     """False for seeded weights, whose predictions mean nothing."""
+    original: str | None = None
+    """The variant that it was made from, by quantisation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +181,11 @@ class Verdict(StrEnum):
     """It fits, and a more accurate variant fits too."""
     DOMINATED = "dominated"
     """Another variant is at least as accurate and at most as slow."""
+    NO_QUICKER = "no_quicker"
+    """It was made from another variant to be quicker, and on this machine is not, by a twentieth at least."""
+    OUTDATED = "outdated"
+    """It is ranked above the variant that it was made from: they were compared before that one's accuracy was measured
+    anew."""
     BELOW_MIN_ACCURACY = "below_min_accuracy"
     COSTLIER = "costlier"
     """It reaches the wanted accuracy, and a cheaper variant does too."""

@@ -84,11 +84,11 @@ def make_plan(
     return Plan(images, tuple(chosen), len(samples), tuple(subjects), found.entries, tuple(refused))
 
 
-def evenly(samples: Sequence[Sample], limit: int) -> list[Sample]:
-    """At most `limit` samples, of each class as many as of any other while it has them, always the same ones."""
+def evenly(samples: Sequence[Sample], limit: int, seed: int = 0) -> list[Sample]:
+    """At most `limit` samples, of each class as many as of any other while it has them, the same for the same seed."""
     seen: Counter[int] = Counter()
     ranked: list[tuple[int, int, int]] = []
-    for position in np.random.default_rng(0).permutation(len(samples)).tolist():
+    for position in np.random.default_rng(seed).permutation(len(samples)).tolist():
         label = samples[position].label
         ranked.append((seen[label], len(ranked), position))
         seen[label] += 1

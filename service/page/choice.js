@@ -3,7 +3,7 @@
  * only the service knows, so the page speaks of what "would" come, and the answer says what did.
  */
 
-const NEVER = new Set(["dominated", "untrained", "unknown_accuracy"]);
+const NEVER = new Set(["dominated", "no_quicker", "outdated", "untrained", "unknown_accuracy"]);
 
 /** Rows of the live table: each network for a photo of 0.2 megapixels, with all lanes at work. */
 export const rowsOfTable = (table) =>

@@ -46,9 +46,15 @@ function tableRow(row, rows, minute) {
   return el("tr", {}, el("th", { scope: "row" }, row.name), ...cells.map((cell) => el("td", {}, cell)));
 }
 
+/** With several workers, all of this is about the one that this page is connected to. */
+function layout({ lanes, threads, worker, workers }) {
+  const whose = workers > 1 ? `, worker ${worker} of ${workers} alone` : "";
+  return `${lanes} ${lanes === 1 ? "lane" : "lanes"} of ${threads} ${threads === 1 ? "thread" : "threads"}${whose}`;
+}
+
 export function showLive(state, rows) {
   showPill(state.health.status);
-  byId("layout").textContent = `${state.health.lanes} ${state.health.lanes === 1 ? "lane" : "lanes"} of ${state.health.threads} ${state.health.threads === 1 ? "thread" : "threads"}`;
+  byId("layout").textContent = layout(state.health);
   byId("figures").replaceChildren(
     ...figures(state).map(([name, value, more]) => el("div", {}, el("dt", {}, name), el("dd", {}, el("strong", {}, value), el("small", {}, more)))),
   );

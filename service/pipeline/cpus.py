@@ -5,10 +5,14 @@ tens of threads on two cores. Every thread count here starts from this number.
 """
 
 import os
+import platform
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
+CPUINFO = Path("/proc/cpuinfo")
+EIGHT_BIT = {"avx512_vnni", "avx_vnni"}
+"""Instruction sets that add products of 8-bit integers without saturation, as the kernel writes them."""
 
 
 def usable_cores(cgroup: Path = CGROUP, affinity: int | None = None, own: Path = OWN_CGROUP) -> int:
@@ -17,6 +21,15 @@ def usable_cores(cgroup: Path = CGROUP, affinity: int | None = None, own: Path =
     quotas = [_quota_v2(folder / "cpu.max") for folder in _above(cgroup, own)]
     found = [quota for quota in (*quotas, _quota_v1(cgroup / "cpu")) if quota is not None]
     return max(1, min([allowed, *map(int, found)]))
+
+
+def saturates(cpuinfo: Path = CPUINFO, machine: str = "") -> bool:
+    """Whether sums of two products of 8-bit integers overflow their 16 bits on this processor: on x86 they do without
+    VNNI (`vpmaddubsw`), and weights of 7 bits keep them from it."""
+    if (machine or platform.machine()) not in ("x86_64", "AMD64"):
+        return False
+    line = next((line for line in _text(cpuinfo).splitlines() if line.startswith("flags")), "")
+    return EIGHT_BIT.isdisjoint(line.split())
 
 
 def _above(cgroup: Path, own: Path) -> list[Path]:

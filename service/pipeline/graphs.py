@@ -42,7 +42,7 @@ from service.pipeline.session import (
 from service.pipeline.store import StoredVariant
 
 GRAPH, WEIGHTS, RECORD = "model.onnx", "weights.bin", "record.json"
-FORM = 1
+FORM = 2
 """Raised when the same graph is written in another way: what was kept before is then not found."""
 UNUSED_S = 30 * 86_400.0
 """What was not opened for so long is removed: its graph was replaced, or its runtime."""

@@ -26,7 +26,7 @@ from service.pipeline.calibration import CalibrationFile
 from service.pipeline.executor import Runner
 from service.pipeline.graphs import open_session
 from service.pipeline.priority import give_way, yield_to_all
-from service.pipeline.session import SessionError, SessionOptions, runtime_fingerprint
+from service.pipeline.session import Session, SessionError, SessionOptions, runtime_fingerprint
 from service.pipeline.store import StoredVariant
 
 LEAST_TURNS, MOST_TURNS = 3, 20
@@ -99,7 +99,7 @@ class Opener:
         return CalibrationFile(self._calibrations, runtime_fingerprint(self._options, self._lanes)).cost(graph_sha256)
 
 
-def loaded_event(entry: StoredVariant, load_s: float) -> VariantLoaded:
+def loaded_event(entry: StoredVariant, session: Session, load_s: float) -> VariantLoaded:
     """What observers are told of a session that took so long to open."""
     variant, manifest = entry.variant(), entry.manifest
     return VariantLoaded(
@@ -110,6 +110,7 @@ def loaded_event(entry: StoredVariant, load_s: float) -> VariantLoaded:
         params=manifest.params,
         rank_top1=variant.rank_top1,
         trained=variant.trained,
+        left_to_cpu=tuple(f"{count} {operator}" for operator, count in session.left_to_cpu.items()),
     )
 
 

@@ -10,6 +10,8 @@ one by one: on a CPU a batch takes as long as its images do, and only one at a t
 import functools
 import hashlib
 import platform
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
@@ -23,8 +25,9 @@ from service.core.errors import EffserveError, ErrorKind
 from service.pipeline.priority import give_way
 from service.pipeline.stop import Stop, Terminated
 
-BATCH = "N"
-"""What the builder calls the number of images."""
+LAID_OUT_PX = 400
+"""For images of at most this edge, the runtime plans beforehand where everything goes that a run computes on the way.
+That is two or three per cent quicker and takes more than twice the memory: hundreds of megabytes for larger images."""
 TERMINATED_TEXT = "terminate flag"
 """Of the error that a terminated run ends in: "Exiting due to terminate flag being set to true."."""
 
@@ -48,6 +51,16 @@ _RUNTIME_NAMES = {
 }
 
 
+_BROUGHT_BY = {
+    ExecutionProvider.CPU: "`pip install onnxruntime`",
+    ExecutionProvider.CUDA: "`pip install onnxruntime-gpu` in place of onnxruntime, with CUDA and cuDNN",
+    ExecutionProvider.TENSORRT: "`pip install onnxruntime-gpu` in place of onnxruntime, with CUDA and TensorRT",
+    ExecutionProvider.OPENVINO: "`pip install onnxruntime-openvino` in place of onnxruntime",
+    ExecutionProvider.XNNPACK: "a build of ONNX Runtime with `--use_xnnpack`; no package has one",
+}
+"""What to install, as a sentence's subject."""
+
+
 class SessionError(Exception):
     """A session cannot be opened: the provider is not installed, or the graph is not one this service can run."""
 
@@ -63,6 +76,10 @@ class SessionOptions:
     """How much the runtime's own threads, which there are with more than one, give way: as much as lanes do."""
     graphs: Path | None = None
     """Where graphs are kept as they were optimised for this machine (`graphs.py`); None: nowhere."""
+    device: str | None = None
+    """Which of the provider's devices: a number for CUDA and TensorRT, OpenVINO's name of it. None: its first."""
+    cache: Path | None = None
+    """Folder in which a provider that compiles graphs keeps what it made of them. None: it compiles at each start."""
 
     @property
     def on_caller(self) -> bool:
@@ -70,12 +87,45 @@ class SessionOptions:
         return self.provider is ExecutionProvider.CPU and self.threads == 1
 
 
-def check_provider(provider: ExecutionProvider) -> None:
-    """Raise `SessionError` naming what is installed when `provider` is not."""
+def installed_providers() -> list[ExecutionProvider]:
+    """Those that this build of ONNX Runtime has. Whether their libraries load, opening a session shows."""
     available = onnxruntime.get_available_providers()
-    if _RUNTIME_NAMES[provider] not in available:
-        installed = ", ".join(p for p, name in _RUNTIME_NAMES.items() if name in available)
-        raise SessionError(f"execution provider {provider!s} is not in this ONNX Runtime build; it has {installed}")
+    return [provider for provider, name in _RUNTIME_NAMES.items() if name in available]
+
+
+def check_provider(provider: ExecutionProvider) -> None:
+    """Raise `SessionError` naming what is installed, and what brings `provider`, when that is not."""
+    installed = installed_providers()
+    if provider not in installed:
+        raise SessionError(
+            f"execution provider {provider!s} is not in this ONNX Runtime build; it has {', '.join(installed)}. "
+            f"What brings it: {_BROUGHT_BY[provider]}"
+        )
+
+
+def provider_options(options: SessionOptions) -> dict[str, str]:
+    """What the provider itself is told. Raises `SessionError` for a device that it cannot have."""
+    provider, device = options.provider, options.device
+    if provider is ExecutionProvider.CPU:
+        if device is not None:
+            raise SessionError(f"lanes.device is {device!r}, and lanes.provider is cpu, which has no devices")
+        return {}
+    if provider is ExecutionProvider.XNNPACK:
+        return {"intra_op_num_threads": str(options.threads)}
+    if provider is ExecutionProvider.OPENVINO:
+        # One stream: a lane waits for its one run. Accuracy: on processors with AMX it would compute in bfloat16.
+        told = {"device_type": device or "CPU", "num_of_threads": str(options.threads), "num_streams": "1"}
+        return told | {"precision": "ACCURACY"} | _cache(options, "cache_dir")
+    if device is not None and not device.isdecimal():
+        raise SessionError(f"lanes.device is {device!r}; devices of {provider} are numbers")
+    numbered = {"device_id": device or "0"}
+    if provider is ExecutionProvider.TENSORRT and options.cache is not None:
+        return numbered | {"trt_engine_cache_enable": "1"} | _cache(options, "trt_engine_cache_path")
+    return numbered
+
+
+def _cache(options: SessionOptions, name: str) -> dict[str, str]:
+    return {} if options.cache is None else {name: str(options.cache)}
 
 
 def machine_fingerprint() -> str:
@@ -87,7 +137,7 @@ def runtime_fingerprint(options: SessionOptions, lanes: int) -> str:
     """What a measured latency depends on besides the graph: machine, provider, threads, lanes, and whether it is run in
     the form that is kept, which is quicker."""
     graphs = "" if options.graphs is None else " | kept graphs"
-    return f"{machine_fingerprint()} | {options.provider} | {lanes} lanes x {options.threads} threads{graphs}"
+    return f"{machine_fingerprint()} | {_where(options)} | {lanes} lanes x {options.threads} threads{graphs}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +148,10 @@ class Optimised:
     """Where it is written, its weights beside it as they are laid out for this CPU; None: the graph *is* one."""
     weights: str = "weights.bin"
     """The name of that file."""
+
+
+def _where(options: SessionOptions) -> str:
+    return options.provider if options.device is None else f"{options.provider} {options.device}"
 
 
 class Session:
@@ -116,7 +170,9 @@ class Session:
         optimised: Optimised | None = None,
     ) -> None:
         check_provider(options.provider)
-        self._session = _open(path, options, optimised)
+        self._session = _open(path, options, optimised, input_size_px)
+        self.left_to_cpu = _left_to_cpu(self._session, options.provider)
+        """Operators that the provider has no kernel for, each with the number of its nodes: they run on the CPU."""
         self._input, self._output = _signature(self._session, input_size_px, classes)
         self._size_px = input_size_px
 
@@ -166,8 +222,11 @@ def _run_options(stop: Stop | None) -> onnxruntime.RunOptions | None:
     return options
 
 
-def _open(path: Path, options: SessionOptions, optimised: Optimised | None) -> onnxruntime.InferenceSession:
+def _open(
+    path: Path, options: SessionOptions, optimised: Optimised | None, input_size_px: int
+) -> onnxruntime.InferenceSession:
     chosen = onnxruntime.SessionOptions()
+    chosen.enable_mem_pattern = input_size_px <= LAID_OUT_PX
     chosen.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     if optimised is not None and optimised.into is None:
         chosen.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -183,16 +242,48 @@ def _open(path: Path, options: SessionOptions, optimised: Optimised | None) -> o
     # Weights are not part of that: they are freed with their session.
     chosen.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     chosen.log_severity_level = 3
-    providers = [_RUNTIME_NAMES[options.provider]]
+    wanted = _RUNTIME_NAMES[options.provider]
+    providers: list[tuple[str, dict[str, str]]] = [(wanted, provider_options(options))]
     if options.provider is not ExecutionProvider.CPU:
-        providers.append(_RUNTIME_NAMES[ExecutionProvider.CPU])
+        chosen.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        providers.append((_RUNTIME_NAMES[ExecutionProvider.CPU], {}))
+    # Without fallback: a run that fails is to fail, not to be tried on another provider.
+    open_one = functools.partial(onnxruntime.InferenceSession, path, chosen, providers=providers, enable_fallback=0)
     try:
         # Threads inherit the niceness of the thread that starts them.
         with ThreadPoolExecutor(1, initializer=give_way, initargs=(options.nice,)) as opener:
-            return opener.submit(onnxruntime.InferenceSession, path, chosen, providers=providers).result()
+            session = opener.submit(open_one).result()
     except Exception as error:
         # Same reason as in `run`: there is no common base class for what the runtime raises.
         raise SessionError(f"ONNX Runtime refuses the graph: {' '.join(str(error).split())[:200]}") from error
+    check_used(options, session.get_providers())
+    return session
+
+
+def check_used(options: SessionOptions, used: Sequence[str]) -> None:
+    """Raise `SessionError` when a session was opened without its provider: the runtime goes on without one whose
+    libraries do not load, or whose device is not there, and says so on standard error only."""
+    provider = options.provider
+    if _RUNTIME_NAMES[provider] not in used:
+        device = "" if options.device is None else f" on device {options.device}"
+        raise SessionError(
+            f"execution provider {provider} is installed and does not start{device}; ONNX Runtime went on with "
+            f"{', '.join(used)}. What it needs: {_BROUGHT_BY[provider]}"
+        )
+
+
+def _left_to_cpu(session: onnxruntime.InferenceSession, provider: ExecutionProvider) -> dict[str, int]:
+    if provider is ExecutionProvider.CPU:
+        return {}
+    parts = session.get_provider_graph_assignment_info()
+    return dict(
+        Counter(
+            node.op_type
+            for part in parts
+            if part.ep_name == _RUNTIME_NAMES[ExecutionProvider.CPU]
+            for node in part.get_nodes()
+        )
+    )
 
 
 @functools.cache
@@ -212,7 +303,6 @@ def _write(chosen: onnxruntime.SessionOptions, optimised: Optimised) -> None:
     chosen.add_session_config_entry("session.optimized_model_external_initializers_file_name", optimised.weights)
     chosen.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
     chosen.add_session_config_entry("session.save_external_prepacked_constant_initializers", "1")
-    chosen.add_free_dimension_override_by_name(BATCH, 1)
 
 
 def _signature(session: onnxruntime.InferenceSession, size_px: int, classes: int) -> tuple[str, str]:

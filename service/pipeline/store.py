@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from model_store import manifest as manifests
 from model_store.manifest import AccuracySource as ManifestSource
-from model_store.manifest import Manifest, WeightsKind
+from model_store.manifest import Comparison, Manifest, WeightsKind
+from service.core.derived import Paired, counted_top1
 from service.core.messages import Label, RefusedVariant
 from service.core.values import AccuracySource, Variant
 
@@ -47,13 +48,17 @@ class StoredVariant:
         """As the policy sees it.
 
         Untrained weights are ranked by what was published for their architecture, and marked so; weights of unknown
-        accuracy are not ranked.
+        accuracy are not ranked; quantised ones by their original's accuracy, less what the comparison leaves open.
         """
         accuracy, trained = self.manifest.accuracy, self.manifest.weights.kind is not WeightsKind.UNTRAINED
         rank, source = accuracy.top1, _SOURCES[accuracy.source]
         if not trained and self.manifest.architecture.published_top1 is not None:
             rank, source = self.manifest.architecture.published_top1, AccuracySource.ARCHITECTURE
-        return Variant(self.manifest.name, self.manifest.version, rank, source, trained)
+        made = self.manifest.quantisation
+        if made is not None:
+            rank = counted_top1(made.comparison.original_top1, _paired(made.comparison))
+        original = None if made is None else made.original
+        return Variant(self.manifest.name, self.manifest.version, rank, source, trained, original)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,10 @@ _SOURCES = {
     ManifestSource.PUBLISHED: AccuracySource.PUBLISHED,
     ManifestSource.NONE: AccuracySource.NONE,
 }
+
+
+def _paired(comparison: Comparison) -> Paired:
+    return Paired(comparison.images, comparison.only_original, comparison.only_this)
 
 
 def scan(store_dir: Path, *, threads: int = 2) -> StoreScan:

@@ -88,6 +88,8 @@ def _of_service(health: Health, fixed: Fixed) -> dict[Spec, Values]:
         table.SLOWDOWN: health.latency.slowdown,
         table.HAND_OVER: health.latency.dispatch_s,
         table.MISS_RATE: health.latency.miss_rate,
+        table.WORKERS: 1,
+        table.RESTARTS: 0,
         table.REFUSED: len(health.refused),
         table.LOADING: len(health.loading),
         table.CORES: fixed.cores,

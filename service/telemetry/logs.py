@@ -10,7 +10,7 @@ import sys
 from typing import TextIO
 
 import structlog
-from structlog.typing import FilteringBoundLogger, Processor
+from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from service.core.errors import ErrorKind
 from service.core.events import (
@@ -22,6 +22,7 @@ from service.core.events import (
     VariantChanged,
     VariantLoaded,
     VariantRefused,
+    WorkerChanged,
 )
 from service.core.messages import ChangeKind
 from service.core.trace import Journey
@@ -30,14 +31,16 @@ _FRAMES = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 """Tracebacks without local variables: those hold the client's image."""
 
 
-def configure(*, level: str, json: bool | None, stream: TextIO | None = None) -> None:
+def configure(*, level: str, json: bool | None, stream: TextIO | None = None, worker: int | None = None) -> None:
     """Set up structlog for the process. `level` is a name such as `info`; lines go to standard output.
 
-    `json` None: JSON unless standard output is a terminal.
+    `json` None: JSON unless standard output is a terminal. `worker` is in each line, where there are several.
     """
     terminal = sys.stdout.isatty()
     json = not terminal if json is None else json
+    named: list[Processor] = [] if worker is None else [_of_worker(worker)]
     shared: list[Processor] = [
+        *named,
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -53,6 +56,13 @@ def configure(*, level: str, json: bool | None, stream: TextIO | None = None) ->
         logger_factory=structlog.PrintLoggerFactory(stream or sys.stdout),
         cache_logger_on_first_use=False,
     )
+
+
+def _of_worker(number: int) -> Processor:
+    def add(_logger: object, _method: str, line: EventDict) -> EventDict:
+        return {"worker": number, **line}
+
+    return add
 
 
 def _from_level(level: str) -> type[FilteringBoundLogger]:
@@ -99,6 +109,9 @@ class Logs:
                 self._log.debug(
                     "variant loaded", variant=event.name, version=event.version, load_s=round(event.load_s, 3)
                 )
+                if event.left_to_cpu:
+                    operators = ", ".join(event.left_to_cpu)
+                    self._log.warning("operators left to the CPU", variant=event.name, operators=operators)
             case VariantRefused():
                 self._log.error("variant refused", variant=event.name, version=event.version, reason=event.reason)
             case VariantChanged():
@@ -108,6 +121,10 @@ class Logs:
                     self._log.error("store not read", reason=event.reason, exc_info=event.cause)
             case LifecycleChanged():
                 self._log.info(event.state, **({"detail": event.detail} if event.detail else {}))
+            case WorkerChanged(at_work=True):
+                self._log.info("worker started", worker=event.number, detail=event.detail)
+            case WorkerChanged():
+                self._log.error("worker ended", worker=event.number, detail=event.detail)
 
     def _changed(self, event: VariantChanged) -> None:
         """What was refused has a line of its own."""

@@ -17,6 +17,7 @@ from prometheus_client import (
     ProcessCollector,
     disable_created_metrics,
 )
+from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 
 from service.core.catalogue import rank
@@ -58,6 +59,10 @@ class Metrics:
         """From now on gauges show this dataplane."""
         self._live.health, self._live.variants = health, variants
 
+    def share(self, cores: int) -> None:
+        """From now on the process may use so many."""
+        self._fixed.cores = cores
+
     def count_spans(self, statistics: Callable[[], SpanStatistics]) -> None:
         """From now on what became of spans is shown."""
         self._live.spans = statistics
@@ -70,6 +75,10 @@ class Metrics:
         """All metrics and their content type, in the format the `Accept` header asks for. May run on any thread."""
         encode, content_type = choose_encoder(accept)
         return encode(self._registry), content_type
+
+    def families(self) -> list[Metric]:
+        """The same as values, for somebody who adds up several workers'. May run on any thread."""
+        return list(self._registry.collect())
 
     def observe(self, event: Event) -> None:
         """See `Observer.observe`."""

@@ -30,6 +30,15 @@ class Kind(StrEnum):
     GAUGE = "gauge"
 
 
+class Over(StrEnum):
+    """What the service shows of several workers: of their values, the …"""
+
+    SUM = "sum"
+    MEAN = "mean"
+    LARGEST = "largest"
+    SMALLEST = "smallest"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Spec:
     """One metric: what it is called, what it counts, and what it is split by."""
@@ -39,6 +48,8 @@ class Spec:
     meaning: str
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
+    workers: Over = Over.SUM
+    """Counters and histograms add up."""
 
     @property
     def exposed_name(self) -> str:
@@ -63,8 +74,8 @@ def _histogram(name: str, meaning: str, buckets: tuple[float, ...], *labels: str
     return Spec(Kind.HISTOGRAM, f"effserve_{name}", meaning, labels, buckets)
 
 
-def _gauge(name: str, meaning: str, *labels: str) -> Spec:
-    return Spec(Kind.GAUGE, f"effserve_{name}", meaning, labels)
+def _gauge(name: str, meaning: str, *labels: str, workers: Over) -> Spec:
+    return Spec(Kind.GAUGE, f"effserve_{name}", meaning, labels, workers=workers)
 
 
 REQUESTS = _counter(
@@ -121,66 +132,88 @@ BUDGET = _histogram("budget_seconds", "Budgets that requests came with.", BUDGET
 RATIO = _histogram(
     "prediction_ratio", "Actual ÷ predicted time of decode + inference.", RATIO_BUCKETS, "protocol", "variant"
 )
-READY = _gauge("ready", "1 while readiness is on.")
-INFO = _gauge("info", "1; the label says what runs.", "version")
-WAITING = _gauge("queue_waiting", "Requests waiting for a lane.")
-INSURED = _gauge("insured_waiting", "Requests with an answer in hand, which may still be bettered.")
-LANES = _gauge("lanes", "Lanes.")
-THREADS = _gauge("lane_threads", "Threads of one run: time on a lane × these is time on cores.")
-BUSY = _gauge("lanes_busy", "Lanes at work.")
+READY = _gauge("ready", "1 while readiness is on.", workers=Over.SMALLEST)
+INFO = _gauge("info", "1; the label says what runs.", "version", workers=Over.LARGEST)
+WAITING = _gauge("queue_waiting", "Requests waiting for a lane.", workers=Over.SUM)
+INSURED = _gauge("insured_waiting", "Requests with an answer in hand, which may still be bettered.", workers=Over.SUM)
+LANES = _gauge("lanes", "Lanes.", workers=Over.SUM)
+THREADS = _gauge("lane_threads", "Threads of one run: time on a lane × these is time on cores.", workers=Over.LARGEST)
+BUSY = _gauge("lanes_busy", "Lanes at work.", workers=Over.SUM)
 BUSY_SECONDS = _counter(
     "lane_busy_seconds",
     "Time that lanes were at work, answers and terminated runs alike. On background lanes part of it is waiting for a "
     "core that nobody else needs.",
     "lanes",
 )
-BACKGROUND = _gauge("background_lanes", "Lanes for upgrades, which run when a core would idle.")
-UPGRADING = _gauge("background_lanes_busy", "Upgrades that run and are still wanted.")
-CORES = _gauge("cores", "Cores that the process may use, by affinity and cgroup quota.")
-PRICE = _gauge("price_per_core_hour", "What a core costs for an hour: `telemetry.price_per_core_hour`.")
-WASTED = _gauge("wasted_ratio", "Share of the lanes' time that went into terminated runs, over ten seconds.")
-BACKLOG = _gauge("backlog_seconds", "Predicted work for each lane.")
-ARRIVALS = _gauge("arrivals_per_second", "Arrivals over the last second.")
-SLOWDOWN = _gauge("slowdown_ratio", "How much slower the machine runs now than at calibration.")
-HAND_OVER = _gauge("hand_over_seconds", "Mean time that runs keep their lane beside running, over the last 200.")
+BACKGROUND = _gauge("background_lanes", "Lanes for upgrades, which run when a core would idle.", workers=Over.SUM)
+UPGRADING = _gauge("background_lanes_busy", "Upgrades that run and are still wanted.", workers=Over.SUM)
+CORES = _gauge("cores", "Cores that the process may use, by affinity and cgroup quota.", workers=Over.SUM)
+PRICE = _gauge(
+    "price_per_core_hour", "What a core costs for an hour: `telemetry.price_per_core_hour`.", workers=Over.LARGEST
+)
+WASTED = _gauge(
+    "wasted_ratio", "Share of the lanes' time that went into terminated runs, over ten seconds.", workers=Over.MEAN
+)
+BACKLOG = _gauge("backlog_seconds", "Predicted work for each lane.", workers=Over.MEAN)
+ARRIVALS = _gauge("arrivals_per_second", "Arrivals over the last second.", workers=Over.SUM)
+SLOWDOWN = _gauge("slowdown_ratio", "How much slower the machine runs now than at calibration.", workers=Over.MEAN)
+HAND_OVER = _gauge(
+    "hand_over_seconds", "Mean time that runs keep their lane beside running, over the last 200.", workers=Over.MEAN
+)
 MISS_RATE = _gauge(
     "tail_miss_rate",
     "Share of runs that the predicted tail leaves out now. Feedback moves it around `routing.miss_rate`, down after "
     "runs that missed their tail.",
+    workers=Over.MEAN,
 )
-REFUSED = _gauge("variants_refused", "Store entries that are not served.")
+WORKERS = _gauge("workers", "Processes that answer, each with an event loop.", workers=Over.SUM)
+RESTARTS = _counter("worker_restarts", "Workers that were started again because they had ended.")
+REFUSED = _gauge("variants_refused", "Store entries that are not served.", workers=Over.LARGEST)
 SPANS = _counter("spans", "Spans of traced requests by what became of them.", "outcome")
-LOADING = _gauge("variants_loading", "Variants that are being loaded while the service runs.")
+LOADING = _gauge("variants_loading", "Variants that are being loaded while the service runs.", workers=Over.LARGEST)
 CHANGES = _counter(
-    "variant_changes", "Variants that were loaded, replaced, unloaded or refused while the service ran.", "change"
+    "variant_changes",
+    "Variants that were loaded, replaced, unloaded or refused while the service ran; each worker counts.",
+    "change",
 )
-UNREAD = _counter("store_unread", "Looks at the store, or at one variant in it, that came to nothing.")
+UNREAD = _counter(
+    "store_unread", "Looks at the store, or at one variant in it, that came to nothing; each worker counts."
+)
 VARIANT = _gauge(
-    "variant_expected_top1", "Top-1 each served variant is ranked by.", "variant", "version", "source", "trained"
+    "variant_expected_top1",
+    "Top-1 each served variant is ranked by.",
+    *("variant", "version", "source", "trained"),
+    workers=Over.LARGEST,
 )
 LOADED = _gauge(
     "variant_loaded",
     "1 while its session is resident; 0 while it is only loading, or refused, so that a variant that was unloaded has "
     "none.",
     "variant",
+    workers=Over.SMALLEST,
 )
 ROUTED = _gauge(
-    "variant_routed", "1 while a budget can choose it: it is on the Pareto front of what may be.", "variant"
+    "variant_routed",
+    "1 while a budget can choose it: it is on the Pareto front of what may be.",
+    "variant",
+    workers=Over.LARGEST,
 )
-LOAD = _gauge("variant_load_seconds", "How long its session took to open.", "variant")
-GRAPH_BYTES = _gauge("variant_graph_bytes", "Size of its graph with the weights.", "variant")
-PARAMS = _gauge("variant_params", "Its parameters.", "variant")
-RUN_MACS = _gauge("variant_macs", "Multiply-adds of one run.", "variant")
+LOAD = _gauge("variant_load_seconds", "How long its session took to open.", "variant", workers=Over.LARGEST)
+GRAPH_BYTES = _gauge("variant_graph_bytes", "Size of its graph with the weights.", "variant", workers=Over.LARGEST)
+PARAMS = _gauge("variant_params", "Its parameters.", "variant", workers=Over.LARGEST)
+RUN_MACS = _gauge("variant_macs", "Multiply-adds of one run.", "variant", workers=Over.LARGEST)
 EXPECTED = _gauge(
     "variant_expected_seconds",
     "Expected decode + inference time for a 0.2 megapixel JPEG, all lanes at work.",
     "variant",
+    workers=Over.MEAN,
 )
-TAIL = _gauge("variant_tail_seconds", "Its upper quantile: what has to fit a budget.", "variant")
+TAIL = _gauge("variant_tail_seconds", "Its upper quantile: what has to fit a budget.", "variant", workers=Over.LARGEST)
 COVERAGE = _gauge(
     "variant_tail_coverage_ratio",
     "Share of the last 200 runs that kept the tail they were started with; 1 − `routing.miss_rate` is right.",
     "variant",
+    workers=Over.MEAN,
 )
 
 COUNTED = (
@@ -190,9 +223,11 @@ COUNTED = (
 """Moved by events."""
 LIVE = (
     READY, INFO, WAITING, INSURED, LANES, THREADS, BUSY, BUSY_SECONDS, BACKGROUND, UPGRADING, CORES, PRICE, WASTED,
-    BACKLOG, ARRIVALS, SLOWDOWN, HAND_OVER, MISS_RATE, REFUSED, SPANS, LOADING, VARIANT, LOADED, ROUTED, LOAD,
-    GRAPH_BYTES, PARAMS, RUN_MACS, EXPECTED, TAIL, COVERAGE,
+    BACKLOG, ARRIVALS, SLOWDOWN, HAND_OVER, MISS_RATE, WORKERS, RESTARTS, REFUSED, SPANS, LOADING, VARIANT, LOADED,
+    ROUTED, LOAD, GRAPH_BYTES, PARAMS, RUN_MACS, EXPECTED, TAIL, COVERAGE,
 )  # fmt: skip
 """Read when scraped."""
 TABLE = COUNTED + LIVE
 """Every metric; `docs/metrics.md` is made from it."""
+FOREIGN = {"process_start_time_seconds": Over.SMALLEST, "process_max_fds": Over.SMALLEST, "python_info": Over.LARGEST}
+"""Gauges of the client library that are no sums over several workers."""

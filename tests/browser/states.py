@@ -39,7 +39,7 @@ def published() -> str:
     rows += [_row(name, *figures, routed=False) for name, figures in DOMINATED.items()]
     health = {
         "status": "ready", "variants": len(rows), "refused": [], "waiting": 0, "running": 1, "lanes": 2, "threads": 1,
-        "layout": "as set", "backlog_ms": 12.0,
+        "layout": "as set", "backlog_ms": 12.0, "worker": 1, "workers": 1,
     }  # fmt: skip
     minute = {"met": 40, "missed": 2, "refused": 1, "failed": 0, "answers": {"b0": 20, "b2": 22}}
     state = {

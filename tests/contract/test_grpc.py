@@ -264,6 +264,7 @@ async def test_the_table_lists_what_is_served_and_what_is_not(kit: Kit) -> None:
     assert not row.accuracy.HasField("top5")
     assert (row.weights.kind, row.weights.licence) == ("checkpoint", "Apache-2.0")
     assert (row.params, row.macs, row.pareto, row.routed, row.resident) == (5_288_548, 390_000_000, True, True, True)
+    assert {row.not_routed for row in table.variants} == {""}
     assert [(r.name, r.version, r.reason) for r in table.refused] == [dataclasses.astuple(REFUSED)]
 
 

@@ -20,7 +20,7 @@ from service.pipeline.image import decode
 from service.pipeline.session import Session, SessionOptions
 from tests.contract.grpc_kit import IMAGE_BYTES
 from tests.contract.http_kit import Kit, real
-from tests.fixtures import CLASSES, jpeg, png_header_bomb, tiny_store
+from tests.fixtures import CLASSES, jpeg, png_header_bomb, quantise, tiny_store, write_variant
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -273,6 +273,26 @@ async def test_variants_shows_the_live_table(fresh: Kit) -> None:
     ]  # fmt: skip
     one = (await fresh.client.get("/variants/b1")).json()
     assert one["accuracy"] == {"top1": 0.791, "top5": None, "dataset": "synthetic", "source": "measured"}
+
+
+async def test_a_variant_that_no_budget_chooses_says_why(tmp_path: Path) -> None:
+    """In the table, in its configuration, and where a plan lists verdicts; whoever names it is answered by it."""
+    write_variant(tmp_path, "b0", resolution=32, top1=0.6)
+    write_variant(tmp_path, "b2", top1=0.5)
+    quantise(write_variant(tmp_path, "b0-int8", resolution=128), original="b0")
+    async with real(tmp_path) as kit:
+        rows = {row["name"]: row for row in (await kit.client.get("/variants")).json()["variants"]}
+        assert {name: row["not_routed"] for name, row in rows.items()} == {
+            "b0": "",
+            "b0-int8": "it is not clearly quicker here than b0, which it was made from",
+            "b2": "b0 is at least as accurate and not slower",
+        }
+        assert [name for name, row in rows.items() if row["routed"]] == ["b0"]
+        plan = (await kit.client.get(f"/plan?{ENOUGH}&explain=true")).json()
+        verdicts = {row["variant"]: row["verdict"] for row in plan["decision"]["candidates"]}
+        assert verdicts == {"b0": "chosen", "b0-int8": "no_quicker", "b2": "dominated"}
+        named = (await classify(kit, f"{ENOUGH}&variant=b0-int8")).json()
+    assert named["decision"]["variant"] == "b0-int8"
 
 
 async def test_a_damaged_variant_is_listed_as_refused_and_the_rest_is_served(tmp_path: Path) -> None:

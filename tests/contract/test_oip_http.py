@@ -91,6 +91,7 @@ async def test_a_variant_takes_pixels_of_its_size(kit: Kit) -> None:
     (taken,) = config["input"]
     assert taken == {"name": "image", "data_type": "TYPE_UINT8", "format": "FORMAT_NHWC", "dims": [32, 32, 3]}
     assert config["parameters"]["crop_pct"] == {"string_value": "0.875"}
+    assert config["parameters"]["routed"] == {"string_value": "yes"}
 
 
 async def test_the_routed_model_takes_files(kit: Kit) -> None:

@@ -33,10 +33,11 @@ def server(tmp_path: Path) -> Iterator[Server]:
         yield running
 
 
-@pytest.fixture
-def patient_server(tmp_path: Path) -> Iterator[Server]:
+@pytest.fixture(params=["1", "2"], ids=["one-process", "two-workers"])
+def patient_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     """The same with the default grace period: long enough for each client to be told that the service ends."""
-    with serving(tiny_store(tmp_path / "store"), tmp_path, {"EFFSERVE_DRAIN_GRACE_S": "2"}) as running:
+    settings = {"EFFSERVE_DRAIN_GRACE_S": "2", "EFFSERVE_WORKERS_COUNT": request.param, "EFFSERVE_LANES_COUNT": "2"}
+    with serving(tiny_store(tmp_path / "store"), tmp_path, settings) as running:
         yield running
 
 

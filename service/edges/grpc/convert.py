@@ -191,6 +191,7 @@ def _row(row: VariantRow) -> pb.Variant:
         graph_bytes=row.graph_bytes,
         pareto=row.pareto,
         routed=row.routed,
+        not_routed=row.not_routed,
         resident=row.resident,
         weights=pb.Weights(kind=row.weights_kind, source=row.weights_source, licence=row.weights_licence),
         answers=row.answers,

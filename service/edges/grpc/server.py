@@ -55,16 +55,19 @@ class GrpcServer:
         open_inference: OpenInference,
         tracer: Tracer = untraced,
         repository: Repository | None = None,
+        shares_port: bool = False,
     ) -> None:
-        """Without a `repository`, what is served stays."""
+        """Without a `repository`, what is served stays. `shares_port`: other workers of this service listen there, too,
+        and the system hands each connection to one of them."""
         self._stopping = asyncio.Event()
         self._health = _Health(self._stopping)
+        self._shares_port = shares_port
         # Without port sharing a second server on the same port is an error rather than a thief of requests.
         self._server = grpc.aio.server(
             interceptors=[Readable(CLASSIFIER, INFERENCE)],
             options=[
                 ("grpc.max_receive_message_length", max(image_bytes, request_bytes) + ENVELOPE_BYTES),
-                ("grpc.so_reuseport", 0),
+                ("grpc.so_reuseport", int(shares_port)),
             ],
         )
         stopping = self._stopping
@@ -84,8 +87,9 @@ class GrpcServer:
 
     def bind(self, host: str, port: int) -> int:
         """Take the port and return it; 0 lets the system choose. Raises `OSError` when it cannot be had."""
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        _check_free(host, port, address)
+        address = _address(host, port)
+        if not self._shares_port:
+            check_free(host, port)
         try:
             return self._server.add_insecure_port(address)
         except RuntimeError as error:
@@ -158,8 +162,11 @@ async def _until_stop(stopping: asyncio.Event, work: Coroutine[Any, Any, None], 
         await context.abort(grpc.StatusCode.UNAVAILABLE, "the service is shutting down")
 
 
-def _check_free(host: str, port: int, address: str) -> None:
-    """gRPC does not say why it cannot listen, and is content with some of a name's addresses: ask the system first."""
+def check_free(host: str, port: int) -> None:
+    """gRPC does not say why it cannot listen, and is content with some of a name's addresses: ask the system first.
+
+    Raises `OSError`.
+    """
     for family, kind, protocol, _, target in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         try:
             with socket.socket(family, kind, protocol) as probe:
@@ -168,4 +175,9 @@ def _check_free(host: str, port: int, address: str) -> None:
         except OSError as error:
             # Others, such as a machine without IPv6, concern one address of several.
             if error.errno in (errno.EADDRINUSE, errno.EACCES):
-                raise OSError(error.errno, f"cannot listen on {address}: {os.strerror(error.errno)}") from None
+                detail = f"cannot listen on {_address(host, port)}: {os.strerror(error.errno)}"
+                raise OSError(error.errno, detail) from None
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -7,11 +7,13 @@ nobody reads any more leaves the queue.
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_swagger import patch_fastapi
+from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp
@@ -74,6 +76,10 @@ from service.edges.timing import server_timing
 from service.repository import Repository, allowed
 
 PROTOCOL = "http"
+QUERIES = 256
+"""Different ones whose parameters are kept; what is refused is not."""
+QUERY_BYTES = 256
+"""Longer ones are not kept."""
 T = TypeVar("T")
 
 
@@ -413,9 +419,18 @@ def _event(answer: Answer) -> bytes:
 
 
 def _parameters(request: Request) -> tuple[ClassifyParameters, float | None]:
-    asked = checked(ClassifyParameters, request.query_params)
+    query = request.scope["query_string"]
+    asked = _known(query) if len(query) <= QUERY_BYTES else _asked(query)
     budget = request.headers.get(BUDGET_HEADER)
     return asked, None if budget is None or asked.budget_ms is not None else budget_of(budget, BUDGET_HEADER)
+
+
+def _asked(query: bytes) -> ClassifyParameters:
+    return checked(ClassifyParameters, QueryParams(query))
+
+
+_known = lru_cache(QUERIES)(_asked)
+"""Clients ask for the same again and again."""
 
 
 def _with_header(asked: P, budget_ms: float | None) -> P:

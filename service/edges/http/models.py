@@ -226,6 +226,7 @@ class VariantModel(_Model):
     graph_bytes: int
     pareto: bool
     routed: bool = Field(description="Whether a budget can choose it.")
+    not_routed: str = Field(description="Why none can; empty when one can.")
     weights: WeightsModel
     answers: int = Field(description="Since start.")
 
@@ -249,6 +250,7 @@ class VariantModel(_Model):
             graph_bytes=row.graph_bytes,
             pareto=row.pareto,
             routed=row.routed,
+            not_routed=row.not_routed,
             weights=WeightsModel(kind=row.weights_kind, source=row.weights_source, licence=row.weights_licence),
             answers=row.answers,
         )
@@ -316,6 +318,8 @@ class HealthModel(_Model):
     threads: int = Field(description="Intra-op threads of one run.")
     layout: str = Field(description="Why there are so many lanes and threads.")
     backlog_ms: float
+    worker: int = Field(description="Which of the workers says this. What waits, runs and is done is its own.")
+    workers: int
 
     @classmethod
     def of(cls, health: Health, status: str) -> Self:
@@ -331,6 +335,8 @@ class HealthModel(_Model):
             threads=health.choice.layout.threads,
             layout=health.choice.why,
             backlog_ms=_ms(now.backlog_s),
+            worker=health.place.number,
+            workers=health.place.of,
         )
 
 

@@ -50,8 +50,8 @@ def metadata(model: Model) -> Document:
     }
 
 
-def config(model: Model, lanes: int) -> Document:
-    """The same in the terms of Triton's model configuration."""
+def config(model: Model, lanes: int, not_routed: str = "") -> Document:
+    """The same in the terms of Triton's model configuration. `not_routed`: why no budget chooses it."""
     datatype, layout, dims = _input(model)
     kind = {"BYTES": "TYPE_STRING"}.get(datatype, f"TYPE_{datatype}")
     outputs = [
@@ -67,7 +67,7 @@ def config(model: Model, lanes: int) -> Document:
         "input": [{"name": INPUT, "data_type": kind, "format": layout, "dims": dims}],
         "output": outputs,
         "instance_group": [{"name": "lanes", "kind": "KIND_CPU", "count": lanes}],
-        "parameters": {name: {"string_value": value} for name, value in _facts(model).items()},
+        "parameters": {name: {"string_value": value} for name, value in _facts(model, not_routed).items()},
         "model_transaction_policy": {"decoupled": False},
         "response_cache": {"enable": False},
     }
@@ -96,8 +96,8 @@ def _platform(model: Model) -> str:
     return ROUTED_PLATFORM if model.name == ROUTED else PLATFORM
 
 
-def _facts(model: Model) -> dict[str, str]:
-    """How images are prepared, and what is known of the weights."""
+def _facts(model: Model, not_routed: str) -> dict[str, str]:
+    """How images are prepared, what is known of the weights, and whether budgets choose them."""
     if model.stored is None:
         return {}
     manifest = model.stored.manifest
@@ -112,4 +112,5 @@ def _facts(model: Model) -> dict[str, str]:
         "weights_source": manifest.weights.source,
         "top1": "unknown" if manifest.accuracy.top1 is None else str(manifest.accuracy.top1),
         "accuracy_source": manifest.accuracy.source,
+        "routed": f"no: {not_routed}" if not_routed else "yes",
     }

@@ -74,7 +74,9 @@ class OpenInference:
 
     def config(self, name: str, version: str) -> Document:
         """See `describe.config`."""
-        return describe.config(self._models.find(name, version), self._dataplane.health().statistics.lanes)
+        model = self._models.find(name, version)
+        not_routed = "" if model.stored is None else self._dataplane.not_routed(model.stored.variant())
+        return describe.config(model, self._dataplane.health().statistics.lanes, not_routed)
 
     def statistics(self, name: str, version: str) -> Document:
         """Figures of one model, or of all when the name is empty."""

@@ -1,6 +1,7 @@
 """Many who wait: nobody near enough to a deadline to be late is overlooked, and few are looked at."""
 
 import random
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ def among(*waiting: Job) -> Counting:
 
 def anybody(draw: random.Random, number: int) -> Job:
     """Late or not by little or much, with all kinds of wishes, and with pictures that take long."""
-    asks = draw.choice([{}, {}, {"variant": "b4"}, {"variant": "b1"}, {"min_top1": 0.82}])
+    asks: dict[str, Any] = draw.choice([{}, {}, {"variant": "b4"}, {"variant": "b1"}, {"min_top1": 0.82}])
     mode = draw.choice([Mode.BEST_EFFORT, Mode.STRICT])
     budget_s = draw.choice([0.0, 0.17, 1.0, 60.0]) + draw.uniform(0.005, 0.3)
     return job(number, budget_s, mode=mode, decode_s=draw.choice([0.0, 0.1]), **asks)

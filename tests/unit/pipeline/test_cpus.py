@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.pipeline.cpus import usable_cores
+from service.pipeline.cpus import saturates, usable_cores
 
 
 def v2(folder: Path, text: str) -> Path:
@@ -81,3 +81,18 @@ def test_a_quota_of_our_own_group_or_one_above_it_holds(tmp_path: Path) -> None:
     own = tmp_path / "self"
     own.write_text("0::/system.slice/effserve.service\n")
     assert usable_cores(tmp_path, 8, own) == 3
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "expected"),
+    [
+        ("x86_64", "fpu avx2", True),
+        ("x86_64", "fpu avx2 avx512_vnni", False),
+        ("x86_64", "fpu avx2 avx_vnni", False),
+        ("aarch64", "", False),
+    ],
+)
+def test_products_of_bytes_saturate_without_vnni(tmp_path: Path, machine: str, flags: str, expected: bool) -> None:
+    """On x86; what is not known to have it does not."""
+    (tmp_path / "cpuinfo").write_text(f"model name\t: x\nflags\t\t: {flags}\n")
+    assert saturates(tmp_path / "cpuinfo", machine) is expected

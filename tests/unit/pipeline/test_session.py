@@ -19,6 +19,9 @@ from service.pipeline.session import (
     SessionError,
     SessionOptions,
     check_provider,
+    check_used,
+    installed_providers,
+    provider_options,
     runtime_fingerprint,
 )
 from service.pipeline.stop import Stop, Terminated
@@ -117,12 +120,81 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         open_session(tmp_path / "model.onnx")
 
 
-def test_a_provider_that_is_not_installed_is_named_with_those_that_are(graph: Path) -> None:
-    """An operator can tell what to write instead."""
-    with pytest.raises(SessionError, match=r"execution provider tensorrt is not in this.*; it has cpu"):
-        Session(
-            graph, input_size_px=SIZE_PX, classes=CLASSES, options=SessionOptions(provider=ExecutionProvider.TENSORRT)
-        )
+MISSING = [provider for provider in ExecutionProvider if provider not in installed_providers()]
+
+
+@pytest.mark.skipif(not MISSING, reason="this build of ONNX Runtime has every provider")
+@pytest.mark.parametrize("provider", MISSING)
+def test_a_provider_that_is_not_installed_is_named_with_those_that_are(
+    graph: Path, provider: ExecutionProvider
+) -> None:
+    """And with what brings it."""
+    expected = rf"execution provider {provider} is not in this .*; it has cpu.* What brings it: .*(pip install|build)"
+    with pytest.raises(SessionError, match=expected):
+        Session(graph, input_size_px=SIZE_PX, classes=CLASSES, options=SessionOptions(provider))
+
+
+def test_a_session_that_went_on_without_its_provider_is_refused() -> None:
+    """ONNX Runtime leaves out a provider whose libraries do not load, and says so on standard error only."""
+    with pytest.raises(
+        SessionError, match=r"cuda is installed and does not start; .* went on with CPUExecutionProvider"
+    ):
+        check_used(SessionOptions(ExecutionProvider.CUDA), ["CPUExecutionProvider"])
+    check_used(SessionOptions(ExecutionProvider.CUDA), ["CUDAExecutionProvider", "CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (SessionOptions(), {}),
+        (SessionOptions(ExecutionProvider.CUDA), {"device_id": "0"}),
+        (SessionOptions(ExecutionProvider.CUDA, device="1"), {"device_id": "1"}),
+        (SessionOptions(ExecutionProvider.TENSORRT), {"device_id": "0"}),
+        (
+            SessionOptions(ExecutionProvider.TENSORRT, cache=Path("kept")),
+            {"device_id": "0", "trt_engine_cache_enable": "1", "trt_engine_cache_path": "kept"},
+        ),
+        (
+            SessionOptions(ExecutionProvider.OPENVINO, threads=3),
+            {"device_type": "CPU", "num_of_threads": "3", "num_streams": "1", "precision": "ACCURACY"},
+        ),
+        (SessionOptions(ExecutionProvider.XNNPACK, threads=2), {"intra_op_num_threads": "2"}),
+    ],
+)
+def test_providers_are_told_device_threads_and_cache(options: SessionOptions, told: dict[str, str]) -> None:
+    """Each in its own words."""
+    assert provider_options(options) == told
+
+
+def test_openvino_is_told_where_to_keep_what_it_compiled() -> None:
+    """And which device."""
+    told = provider_options(SessionOptions(ExecutionProvider.OPENVINO, device="GPU", cache=Path("kept")))
+    assert (told["device_type"], told["cache_dir"]) == ("GPU", "kept")
+
+
+@pytest.mark.parametrize(
+    ("provider", "device", "why"),
+    [
+        (ExecutionProvider.CPU, "0", "cpu, which has no devices"),
+        (ExecutionProvider.CUDA, "GPU", "devices of cuda are numbers"),
+        (ExecutionProvider.TENSORRT, "-1", "devices of tensorrt are numbers"),
+    ],
+)
+def test_a_device_that_a_provider_cannot_have_is_refused(provider: ExecutionProvider, device: str, why: str) -> None:
+    """By the name of the setting."""
+    with pytest.raises(SessionError, match=f"lanes.device is '{device}'.*{why}"):
+        provider_options(SessionOptions(provider, device=device))
+
+
+def test_the_cpu_leaves_nothing_to_itself(graph: Path) -> None:
+    """It has a kernel for everything there is."""
+    assert open_session(graph).left_to_cpu == {}
+
+
+def test_another_device_has_measurements_of_its_own() -> None:
+    """One GPU may be slower than the other."""
+    one, other = (runtime_fingerprint(SessionOptions(ExecutionProvider.CUDA, device=name), 2) for name in "01")
+    assert one != other
 
 
 def test_the_cpu_provider_is_always_there() -> None:

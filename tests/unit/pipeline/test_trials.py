@@ -69,7 +69,7 @@ def test_what_was_measured_is_known_to_the_next_start(
 ) -> None:
     """The same choice for the same reason, without opening a session."""
     first = chosen(store, budget_s=HOPELESS_S, folder=tmp_path)
-    monkeypatch.setattr(trials, "Session", None)
+    monkeypatch.setattr(trials, "open_session", None)
     assert chosen(store, budget_s=HOPELESS_S, folder=tmp_path) == first
 
 

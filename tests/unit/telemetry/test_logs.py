@@ -12,7 +12,7 @@ import structlog
 
 from service.app import configure_logs
 from service.core.errors import ErrorKind
-from service.core.events import Event, LifecycleChanged, StoreUnread, VariantChanged, VariantRefused
+from service.core.events import Event, LifecycleChanged, StoreUnread, VariantChanged, VariantRefused, WorkerChanged
 from service.core.messages import Change, ChangeKind
 from service.settings import load
 from service.telemetry.logs import Logs, configure
@@ -197,6 +197,23 @@ def test_auto_is_json_unless_someone_watches(
     Logs().observe(answered())
     assert isinstance(sys.stdout, io.StringIO)
     assert sys.stdout.getvalue().startswith("{") is is_json
+
+
+def test_each_line_of_a_worker_says_which() -> None:
+    """So that lines of several processes can be told apart."""
+    stream = io.StringIO()
+    configure(level="info", json=True, stream=stream, worker=3)
+    Logs().observe(answered())
+    assert json.loads(stream.getvalue())["worker"] == 3
+
+
+def test_a_worker_that_ends_is_an_error() -> None:
+    """And one that is started again is not."""
+    ended = record(WorkerChanged(2, at_work=False, detail="killed by signal 9"))
+    assert (ended["event"], ended["level"], ended["worker"]) == ("worker ended", "error", 2)
+    assert ended["detail"] == "killed by signal 9"
+    again = record(WorkerChanged(2, at_work=True))
+    assert (again["event"], again["level"], again["worker"]) == ("worker started", "info", 2)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,54 @@
+"""How many workers what is set comes to."""
+
+from contextlib import nullcontext
+
+import pytest
+
+from service.core.workers import Workers
+from service.settings import SettingsError, load
+from service.startup import StartupError
+from service.workers.run import run, wanted
+
+
+@pytest.mark.parametrize(
+    ("count", "lanes", "workers"),
+    [
+        (1, {}, 1),
+        ("4", {}, 4),
+        ("auto", {}, 4),
+        ("auto", {"threads": 2}, 2),
+        ("auto", {"count": 48}, 6),
+        (3, {"threads": 8}, 3),
+    ],
+)
+def test_workers_share_lanes(count: int | str, lanes: dict[str, int], workers: int) -> None:
+    """On 32 cores, with as many lanes unless somebody wants it otherwise."""
+    assert wanted(load(None, {"workers": {"count": count}, "lanes": lanes}), 32) == Workers(workers)
+
+
+def test_there_are_no_more_workers_than_lanes() -> None:
+    """And it is told."""
+    assert wanted(load(None, {"workers": {"count": 8}, "lanes": {"threads": 8}}), 32) == Workers(
+        4, "8 workers were asked for, and there are 4 lanes to share: 4 workers"
+    )
+
+
+@pytest.mark.parametrize("count", ["many", "0", "1000", 1.5])
+def test_anything_else_is_refused_by_name(count: object) -> None:
+    """A number from 1 on, or `auto`."""
+    with pytest.raises(SettingsError, match=r"^workers\.count: "):
+        load(None, {"workers": {"count": count}})
+
+
+def test_the_environment_may_say_auto(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As any other value."""
+    monkeypatch.setenv("EFFSERVE_WORKERS_COUNT", "auto")
+    assert load().workers.count is None
+
+
+@pytest.mark.parametrize("group", ["log", "tracing"])
+def test_what_would_change_one_process_alone_is_refused(group: str) -> None:
+    """Before anything starts."""
+    settings = load(None, {"workers": {"count": 2}, "lanes": {"count": 2}, group: {"changes": True}})
+    with pytest.raises(StartupError, match=r"log\.changes and tracing\.changes .+ workers\.count to be 1"):
+        run(settings, lambda _: nullcontext(lambda _: None))
