@@ -22,7 +22,8 @@ from service.startup import measured_before
 
 def known(store: Path, layout: Layout, calibrations: Path, headers: Sequence[ImageHeader]) -> Known:
     """From the folder where the server keeps what it measured. Raises `ValueError` when it is not there."""
-    options = SessionOptions(threads=layout.threads)
+    # By default servers run graphs as they are kept, beside their calibration.
+    options = SessionOptions(threads=layout.threads, graphs=calibrations / "graphs")
     found = measured_before(store, options=options, lanes=layout.lanes, folder=calibrations)
     if found is None:
         raise ValueError(f"{calibrations} has no calibration of {store} with {layout}")

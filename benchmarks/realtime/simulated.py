@@ -68,7 +68,9 @@ def calibrated(store: Path, calibrations: Path, headers: Sequence[ImageHeader], 
 
 
 def _measured(store: Path, calibrations: Path, lanes: int) -> tuple[tuple[Variant, ...], Calibration]:
-    found = measured_before(store, options=SessionOptions(), lanes=lanes, folder=calibrations)
+    # By default servers run graphs as they are kept, beside their calibration.
+    options = SessionOptions(graphs=calibrations / "graphs")
+    found = measured_before(store, options=options, lanes=lanes, folder=calibrations)
     if found is None:
         raise ValueError(f"{calibrations} has no calibration of {store} with {lanes} lanes")
     return found

@@ -83,15 +83,12 @@ class Generated:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """A trace of a file. Raises `SimulationError` for one without gaps: it has no rate, and nothing to play."""
+    """A trace of a file."""
 
     name: str
     times_s: Floats
     budgets_s: Floats | None = None
     """None where the file says nothing about them."""
-
-    def __post_init__(self) -> None:
-        mean_rate_per_s(self.times_s)
 
     @property
     def requests(self) -> int:
@@ -103,10 +100,10 @@ class Recorded:
         return self.times_s if rate_per_s is None else _at_rate(self.times_s, rate_per_s)
 
     def first(self, requests: int | None) -> "Recorded":
-        """Its beginning; None: all of it."""
-        return Recorded(
-            self.name, self.times_s[:requests], None if self.budgets_s is None else self.budgets_s[:requests]
-        )
+        """Its beginning; None: all of it. Raises `SimulationError` for one without gaps: it has no rate to play."""
+        mean_rate_per_s(self.times_s[:requests])
+        budgets_s = None if self.budgets_s is None else self.budgets_s[:requests]
+        return Recorded(self.name, self.times_s[:requests], budgets_s)
 
 
 Trace = Generated | Recorded
@@ -124,7 +121,7 @@ def read(path: Path) -> Recorded:
     except (UnicodeDecodeError, csv.Error) as error:
         raise SimulationError(f"{path} is no CSV file: {error}") from error
     budgets_s = figures[:, 1] / 1e3 if figures.shape[1] > 1 else None
-    return Recorded(path.name, figures[:, 0] - figures[:1, 0], budgets_s)
+    return Recorded(path.name, figures[:, 0] - figures[:1, 0], budgets_s).first(None)
 
 
 def _figures(path: Path, rows: "csv.DictReader[str]") -> Floats:

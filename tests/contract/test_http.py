@@ -288,7 +288,7 @@ async def test_a_variant_that_no_budget_chooses_says_why(tmp_path: Path) -> None
             "b2": "b0 is at least as accurate and not slower",
         }
         assert [name for name, row in rows.items() if row["routed"]] == ["b0"]
-        plan = (await kit.client.get(f"/plan?{ENOUGH}&explain=true")).json()
+        plan = (await kit.client.get(f"/plan?{ENOUGH}")).json()
         verdicts = {row["variant"]: row["verdict"] for row in plan["decision"]["candidates"]}
         assert verdicts == {"b0": "chosen", "b0-int8": "no_quicker", "b2": "dominated"}
         named = (await classify(kit, f"{ENOUGH}&variant=b0-int8")).json()

@@ -34,7 +34,11 @@ def value(of: settings.Settings, name: str) -> object:
     return found
 
 
-FORMATTED = {"tracing.endpoint": "https://elsewhere:4317"}
+FORMATTED: dict[str, object] = {
+    "tracing.endpoint": "https://elsewhere:4317",
+    "lanes.device": "1",
+    "lanes.provider_cache": Path("/elsewhere"),
+}
 """Settings whose texts have a form."""
 
 

@@ -157,7 +157,7 @@ def test_untrained_variants_are_played_when_asked_for(tmp_path: Path, capsys: py
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"trace": "nowhere.csv"}, r"nowhere\.csv is neither a file nor one of poisson, gamma4, gamma8, step, ramp"),
+        ({"trace": "nowhere.csv"}, r"nowhere\.csv is neither a file nor one of gamma4, gamma8, poisson, ramp, step"),
         ({"times": "quick"}, r"quick is neither a file nor one of proteus, ramsis"),
         ({"policies": ["best"]}, r"no policy 'best'; there are k1, "),
         ({"policies": ["static:b9"]}, r"no variant 'b9' is served; there are b0"),

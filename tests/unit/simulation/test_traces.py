@@ -119,7 +119,7 @@ def test_a_file_that_is_no_trace_is_refused(tmp_path: Path, content: str, messag
 def test_a_trace_of_one_moment_has_no_rate(times_s: list[float]) -> None:
     """It is refused before anything is played."""
     with pytest.raises(SimulationError, match="two requests at least"):
-        Recorded("short", np.array(times_s))
+        Recorded("short", np.array(times_s)).first(None)
 
 
 def test_the_beginning_of_a_trace_needs_two_requests_too() -> None:
