@@ -4,6 +4,7 @@ import asyncio
 import base64
 import gzip
 import json
+import re
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -293,6 +294,11 @@ async def test_a_variant_that_no_budget_chooses_says_why(tmp_path: Path) -> None
         assert verdicts == {"b0": "chosen", "b0-int8": "no_quicker", "b2": "dominated"}
         named = (await classify(kit, f"{ENOUGH}&variant=b0-int8")).json()
     assert named["decision"]["variant"] == "b0-int8"
+
+
+async def test_the_data_path_says_how_it_is(fresh: Kit) -> None:
+    """In a debugger and in failures: what probes would say, and the queue."""
+    assert re.fullmatch(r"<Dataplane ready=True draining=False <Scheduler .*>>", repr(fresh.dataplane))
 
 
 async def test_a_damaged_variant_is_listed_as_refused_and_the_rest_is_served(tmp_path: Path) -> None:
