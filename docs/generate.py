@@ -40,7 +40,7 @@ from service.telemetry import table as metrics
 FOLDER = Path(__file__).resolve().parent
 OWN_VARIABLES = {
     "EFFSERVE_CONFIG": "Settings file of `effserve serve`, as `--config` names it.",
-    "EFFSERVE_URL": "Server that `effserve classify`, `plan`, `variants` and `top` ask, as `--url` names it.",
+    "EFFSERVE_URL": "Server that `effserve classify`, `plan`, `variants`, `reload` and `top` ask, as `--url` names it.",
 }
 
 SETTINGS = """\

@@ -454,7 +454,7 @@ def top(
 def reload(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     """Make a running server serve what its model store holds: the newest version of everything, and nothing else.
 
-    The server has to allow it: `store.changes` is `explicit` or `poll`.
+    The server has to allow it: `store.changes` is `explicit` or `poll`. Exit status 1: something was refused.
     """
     client.reload(url=url, as_json=as_json)
 

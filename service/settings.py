@@ -286,8 +286,8 @@ class Calibration(_Group):
     graphs: bool = Field(
         True,
         description="Whether graphs are kept in that folder as ONNX Runtime optimises them for this machine, which "
-        "takes as much room as the store: runs and starts are quicker, and processes share weights. What was not used "
-        "for 30 days is removed.",
+        "takes as much room as the store: starts are quicker, runs mostly, and processes share weights. What was not "
+        "used for 30 days is removed.",
     )
 
     @property

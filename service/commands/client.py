@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+import typer
 from rich.markup import escape
 
 from service.client import Answer, Client, ClientError, LocalKind
@@ -81,17 +82,18 @@ def variants(*, url: str, as_json: bool) -> None:
 
 
 def reload(*, url: str, as_json: bool) -> None:
-    """Make what a server serves equal to its store; one line for each variant."""
+    """Make what a server serves equal to its store; one line for each variant. Exit status 1 when one was refused."""
     with _asking(url) as client:
         changes = client.reload()
     if as_json:
         print_json(asdict(changes))
-        return
-    for change in changes.changes:
+    for change in () if as_json else changes.changes:
         reason = f": {change.reason}" if change.reason else ""
         style = "red" if change.change == "refused" else None
         said = f"{change.change} {change.name} version {change.version}{reason}"
         out.print(said, style=style, highlight=False, markup=False)
+    if any(change.change == "refused" for change in changes.changes):
+        raise typer.Exit(1)
 
 
 @contextmanager

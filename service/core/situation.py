@@ -81,7 +81,8 @@ class Situation:
         """Whether the job is expected to miss its deadline even if it started now at its cheapest. What it named and is
         not served any more had a cost of its own, so of such a job only that is known whether its deadline has passed.
         """
-        return (0.0 if self.is_superseded(job) else self.least_s(job)) > self.left_s(job)
+        # Without the hand-over: its end is within the reserve for the response, and admission does not count it either.
+        return (0.0 if self.is_superseded(job) else self.least_s(job) - self._dispatch_s) > self.left_s(job)
 
     def is_superseded(self, job: Job) -> bool:
         """Whether the job named what has been replaced or unloaded since it came. That still answers it."""

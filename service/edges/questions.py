@@ -95,7 +95,7 @@ def checked(model: type[P], given: Mapping[str, object]) -> P:
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        raise invalid_parameter(error.errors()[0]) from None
+        raise invalid_parameter(error.errors()[0], model) from None
 
 
 def budget_of(value: object, name: str) -> float | None:
@@ -140,13 +140,13 @@ def insured(asked: P) -> P:
     return asked.model_copy(update={"policy": policy})
 
 
-def invalid_parameter(error: Mapping[str, Any]) -> EffserveError:
-    """The named failure behind one of pydantic's error entries."""
+def invalid_parameter(error: Mapping[str, Any], model: type[PlanParameters] | None = None) -> EffserveError:
+    """The named failure behind one of pydantic's error entries; `model` has the parameters that there are."""
     name = str(error["loc"][-1]) if error["loc"] else "parameters"
     if error["type"] == "extra_forbidden":
         # A parameter of classifying is refused only where nothing is classified.
-        model = PlanParameters if name in ClassifyParameters.model_fields else ClassifyParameters
-        detail = f"{name} is not a parameter here; there are {', '.join(model.model_fields)}"
+        likely = PlanParameters if name in ClassifyParameters.model_fields else ClassifyParameters
+        detail = f"{name} is not a parameter here; there are {', '.join((model or likely).model_fields)}"
     elif name in WANTED:
         return refusal(name, error["input"], WANTED[name])
     else:

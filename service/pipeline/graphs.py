@@ -3,7 +3,7 @@
 Optimising is most of the time that a session takes to open, and comes out the same each time. So the first session of a
 graph has the runtime write what it made of it, with the weights in a file beside it. What opens that file has little to
 do, and maps the weights instead of copying them: they are in memory once, however many processes serve them. The gates
-are put into the blocked layout on the way (`gates.py`), which makes runs quicker.
+are put into the blocked layout on the way (`gates.py`), which saves changes of layout.
 
 A kept graph is good for one CPU, one version of the runtime and one graph; all three are in the name of its folder,
 which is written beside its place and renamed in one step. It is kept only if it gives the same logits as the graph
@@ -14,6 +14,7 @@ on a full disk say, the graph is opened as it is: slower, and with the same answ
 
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import time
@@ -26,6 +27,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from google.protobuf.message import DecodeError
 from pydantic import TypeAdapter
 
 from model_store.manifest import sha256_of
@@ -42,6 +44,8 @@ from service.pipeline.session import (
 from service.pipeline.store import StoredVariant
 
 GRAPH, WEIGHTS, RECORD = "model.onnx", "weights.bin", "record.json"
+OURS = re.compile(r"[0-9a-f]{32}|\.[0-9a-f]{32}-[0-9a-f]{8}")
+"""Folders of kept graphs, and of those that are being made; others in the same place are somebody else's."""
 FORM = 2
 """Raised when the same graph is written in another way: what was kept before is then not found."""
 UNUSED_S = 30 * 86_400.0
@@ -85,7 +89,7 @@ def open_session(entry: StoredVariant, options: SessionOptions, tell: Tell = lam
         if not kept.intact():
             _make(entry, opening, kept)
         return opening(kept.folder / GRAPH, optimised=Optimised())
-    except (_NotKeptError, OSError, SessionError) as error:
+    except (_NotKeptError, OSError, SessionError, DecodeError) as error:
         # Whatever is wrong with the graph itself shows once more, and is raised, when that is opened.
         session = opening(entry.graph)
         tell(f"the optimised graph of {manifest.name} is not kept: {' '.join(str(error).split())}")
@@ -95,11 +99,14 @@ def open_session(entry: StoredVariant, options: SessionOptions, tell: Tell = lam
 def prune(folder: Path, now_s: float | None = None) -> None:
     """Remove what nobody has opened for long. `now_s` is in seconds since the epoch. What cannot be removed stays."""
     now_s = time.time() if now_s is None else now_s
+    found: list[Path] = []
     with suppress(OSError):
-        for one in list(folder.iterdir()):
-            used = one if one.name.startswith(".") else one / RECORD
-            limit_s = ABANDONED_S if one.name.startswith(".") else UNUSED_S
-            if used.exists() and now_s - used.stat().st_mtime > limit_s:
+        found = [one for one in folder.iterdir() if OURS.fullmatch(one.name)]
+    for one in found:
+        with suppress(OSError):
+            hidden = one.name.startswith(".")
+            used, limit_s = (one, ABANDONED_S) if hidden else (one / RECORD, UNUSED_S)
+            if now_s - used.stat().st_mtime > limit_s:
                 shutil.rmtree(one, ignore_errors=True)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 try:
     import cykooz_resizer
-except ModuleNotFoundError:
+except ImportError:
     AVAILABLE = False
 else:
     AVAILABLE = True

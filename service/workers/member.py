@@ -100,6 +100,7 @@ class Member:
         self._prepared = prepared
         self._told = told
         self._parts: Parts | None = None
+        self._finishing: asyncio.Task[None] | None = None
         self._ending = AsyncExitStack()
         self._lost = 0
         """Connections that have ended."""
@@ -146,7 +147,7 @@ class Member:
             return f"the port of gRPC cannot be shared: {error.strerror}"
         await parts.http.start_adopting()
         await parts.grpc.start()
-        self._adopting = Adopting(self._connections, partial(self._adopt, parts))
+        self._adopting = Adopting(self._connections, partial(self._adopt, parts), self._on_lost)
         self._adopting.start()
         parts.dataplane.ready = True
         await parts.grpc.set_serving(True)
@@ -172,20 +173,28 @@ class Member:
         return 0 if self._parts is None else self._parts.in_hand()
 
     async def drain(self) -> None:
-        """Serve on, and say that it will end."""
+        """Serve on, and say that it will end; one that ends already has said so."""
+        if self._parts is None or self._finishing is not None:
+            return
         await self._ending.aclose()
         await _say_goodbye(self._serving)
 
     async def finish(self) -> None:
-        """Take in what has come, answer it, and end. Also where nobody has said before that it will."""
-        if self._parts is None:
+        """Take in what has come, answer it, and end. Also where nobody has said before that it will, and where somebody
+        has: all who ask wait for the same end."""
+        if self._finishing is None:
+            self._finishing = asyncio.create_task(self._finish())
+        await asyncio.shield(self._finishing)
+
+    async def _finish(self) -> None:
+        if (parts := self._parts) is None:
             return
-        parts, self._parts = self._parts, None
         await self._ending.aclose()
         await _say_goodbye(parts)
         await self._adopting.stop()
         await asyncio.gather(parts.http.stop(), parts.grpc.stop(self._settings.drain.timeout_s))
         self.ended = await parts.close()
+        self._parts = None
 
     @property
     def _serving(self) -> Parts:

@@ -6,6 +6,7 @@ of eight. Each hand-over is one system call here and one there, once for each co
 """
 
 import asyncio
+import errno
 import socket
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
@@ -18,6 +19,11 @@ AT_ONCE = 64
 """Connections taken over before others have their turn."""
 AGAIN_S = 0.05
 """Before it is tried again what failed for want of file descriptors, or because nobody looked."""
+LAST_TRIES = 20
+"""To hand over a connection before the acceptor ends."""
+PASSING = (errno.EAGAIN, errno.ETOOMANYREFS, errno.ENOBUFS, errno.ENOMEM, errno.EINTR)
+"""Failures of handing over that pass: its queue is full, or too many descriptors are on their way. After any other the
+worker is gone."""
 
 
 class Seat:
@@ -45,10 +51,8 @@ class Seat:
         """Hand it over, and forget it here; False when the worker is gone, or has not looked for a long time."""
         try:
             socket.send_fds(self._ours, [b"c"], [connection.fileno()])
-        except BlockingIOError:
-            return False
-        except OSError:
-            self.open = False
+        except OSError as error:
+            self.open = self.open and error.errno in PASSING
             return False
         self._passed += 1
         connection.close()
@@ -102,7 +106,10 @@ class Acceptor:
             self._kept.extend(backlog(self._listener))
         self._listener.close()
         for connection in self._kept:
-            self._hand_over(connection)
+            for _ in range(LAST_TRIES):
+                if self._hand_over(connection):
+                    break
+                await asyncio.sleep(AGAIN_S)
             connection.close()
 
     def _take_in(self) -> None:
@@ -136,8 +143,15 @@ class Acceptor:
 class Adopting:
     """The worker's end: `adopt` gets each connection that is handed over. Belongs to an event loop."""
 
-    def __init__(self, theirs: socket.socket, adopt: Callable[[socket.socket], Coroutine[Any, Any, None]]) -> None:
+    def __init__(
+        self,
+        theirs: socket.socket,
+        adopt: Callable[[socket.socket], Coroutine[Any, Any, None]],
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_lost` is told of each that came and could not be taken."""
         theirs.setblocking(False)
+        self._on_lost = on_lost
         self._theirs = theirs
         self._adopt = adopt
         self._adopting: set[asyncio.Task[None]] = set()
@@ -171,6 +185,9 @@ class Adopting:
             # The supervisor is gone. Others find out elsewhere; looking on would find the same without end.
             asyncio.get_running_loop().remove_reader(self._theirs)
             return False
+        if not descriptors:
+            # No descriptor was free here: the system has closed it.
+            self._on_lost()
         for descriptor in descriptors:
             connection = socket.socket(fileno=descriptor)
             connection.setblocking(False)

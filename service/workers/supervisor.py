@@ -20,7 +20,7 @@ from service.app import Known
 from service.core.errors import EffserveError, ErrorKind
 from service.core.events import LifecycleChanged, Observer, WorkerChanged
 from service.core.messages import Change
-from service.core.workers import Place, wait_s
+from service.core.workers import Place, how_many, wait_s
 from service.draining import Stop, drain, signals
 from service.edges.http.listening import bound
 from service.settings import Settings
@@ -116,7 +116,8 @@ class Supervisor:
     async def _start(self, announce: Announce) -> None:
         first = await self._born(1, announce)
         self._known = first.prepared.result()
-        self._count = min(self._count, self._known.choice.layout.lanes)
+        # Lanes of several threads are fewer than cores.
+        self._count = how_many(self._settings.workers.count, self._known.choice.layout.lanes).count
         await asyncio.gather(*(self._born(number) for number in range(2, self._count + 1)))
         await asyncio.gather(*map(self._serve, self._workers.values()))
         self._acceptor.start()
@@ -180,6 +181,8 @@ class Supervisor:
             reason = await worker.channel.ask("serve", share)
         except ChannelClosed as error:
             raise StartupError(f"worker {worker.number} ended: {await worker.ended()}") from error
+        except EffserveError as error:
+            raise StartupError(f"worker {worker.number} cannot serve: {error.detail}") from error
         if reason is not None:
             raise StartupError(reason)
         worker.seat.lanes = share.of(self._lanes)
@@ -196,6 +199,9 @@ class Supervisor:
             except TimeoutError:
                 worker.process.kill()
                 return
+            except EffserveError:
+                # Its log has the fault. It lives, and is asked again.
+                continue
             except ChannelClosed:
                 return
 
@@ -224,7 +230,7 @@ class Supervisor:
                     self._known = await self._served()
                     worker = await self._born(number)
                     await self._serve(worker)
-            except StartupError as error:
+            except (StartupError, OSError) as error:
                 await self._bury(self._workers.get(number))
                 how, failures = str(error), failures + 1
                 continue
@@ -253,7 +259,7 @@ class Supervisor:
 
         async def count(worker: Worker) -> None:
             # What it last told stands in for what it does not tell now.
-            with suppress(TimeoutError, ChannelClosed):
+            with suppress(TimeoutError, ChannelClosed, EffserveError):
                 await asyncio.wait_for(self._count_of(worker), SCRAPE_S)
 
         await asyncio.gather(*map(count, self._serving()))
@@ -269,18 +275,21 @@ class Supervisor:
         async with self._turn:
             if self.draining:
                 raise EffserveError(ErrorKind.DRAINING, "the service is shutting down; what it serves stays as it is")
-            first, *others = self._serving()
+            if not (staying := self._staying()):
+                raise EffserveError(ErrorKind.CHANGE_REFUSED, "no worker can take changes just now; try again")
+            first, *others = staying
             changes: Sequence[Change] = await first.channel.ask("change", verb, *content)
             known: Known = await first.channel.ask("known")
             for worker in others:
                 if reason := await _strays(worker, known, verb, *content):
                     self._observer.observe(WorkerChanged(worker.number, at_work=False, detail=reason))
+                    worker.seat.open = False
                     worker.tasks.append(asyncio.create_task(_dismiss(worker)))
             return changes
 
     async def _served(self) -> Known | None:
         """By those that live; else what was served at the start."""
-        for worker in self._serving():
+        for worker in self._staying():
             # One that cannot say it any more is no reason not to ask the next.
             with suppress(ChannelClosed, EffserveError):
                 known: Known = await worker.channel.ask("known")
@@ -319,6 +328,10 @@ class Supervisor:
 
     def _serving(self) -> list[Worker]:
         return [worker for _, worker in sorted(self._workers.items()) if worker.serving]
+
+    def _staying(self) -> list[Worker]:
+        """Without those that were dismissed: they have no seat any more."""
+        return [worker for worker in self._serving() if worker.seat.open]
 
     def _seats(self) -> list[Seat]:
         return [worker.seat for worker in self._workers.values()]
@@ -400,7 +413,7 @@ async def _all_asked(workers: Iterable[Worker], what: str) -> list[Any]:
     """At the same time; None for who is gone, or has finished."""
 
     async def ask(worker: Worker) -> object:
-        with suppress(ChannelClosed):
+        with suppress(ChannelClosed, EffserveError):
             return await worker.channel.ask(what)
         return None
 
@@ -421,7 +434,6 @@ async def _strays(worker: Worker, known: Known, verb: str, *content: object) -> 
 
 async def _dismiss(worker: Worker) -> None:
     """It answers what it has in hand, and goes; started again it will serve what the others do."""
-    worker.seat.open = False
-    with suppress(ChannelClosed):
+    with suppress(ChannelClosed, EffserveError):
         await worker.channel.ask("finish")
     worker.channel.close()

@@ -457,3 +457,17 @@ async def test_a_variant_with_the_routed_models_name_is_behind_it(tmp_path: Path
         by_budget = (await kit.post(document([PHOTO]))).json()["parameters"]
         by_name = (await kit.post(document([PHOTO], parameters=ENOUGH | {"variant": "efficientnet"}))).json()
     assert (by_budget["variant"], by_name["parameters"]["variant"]) == ("b0", "efficientnet")
+
+
+async def test_a_budget_in_the_query_is_refused_and_not_lost(kit: Kit) -> None:
+    """It works elsewhere, so somebody will try."""
+    sent = await kit.http.post("/v2/models/efficientnet/infer?budget_ms=50", content=PHOTO, headers={LENGTH: "0"})
+    assert sent.status_code == 400
+    assert "budget_ms: here a query has no meaning" in sent.json()["error"]
+
+
+async def test_a_file_without_the_header_that_says_so_is_answered_with_it(kit: Kit) -> None:
+    """It is no JSON, and its sender has to know what to add."""
+    sent = await kit.http.post("/v2/models/efficientnet/infer", content=PHOTO)
+    assert sent.status_code == 400
+    assert f"for a file as the whole body send `{LENGTH}: 0`" in sent.json()["error"]

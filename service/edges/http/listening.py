@@ -56,6 +56,6 @@ def backlog(listener: socket.socket) -> Iterator[socket.socket]:
     # A copy, because event loops close the socket that they listen on.
     with listener.dup() as copy:
         copy.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(OSError):
             while True:
                 yield copy.accept()[0]

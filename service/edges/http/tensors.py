@@ -105,8 +105,14 @@ def _received(text: bytes, tail: memoryview, model: str, version: str) -> Receiv
         request = Request.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(map(str, first["loc"][:4])) or "the body"
-        raise malformed(f"{where}: {first['msg']}") from None
+        where = ".".join(map(str, first["loc"][:4]))
+        # Who sends a file as the whole body has to say so.
+        hint = (
+            ""
+            if where or text.lstrip()[:1] == b"{"
+            else f"; for a file as the whole body send `{JSON_LENGTH_HEADER}: 0`"
+        )
+        raise malformed(f"{where or 'the body'}: {first['msg']}{hint}") from None
     inputs, left = [], tail
     for given in request.inputs:
         tensor, left = _tensor(given, left)

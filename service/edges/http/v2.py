@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.responses import JSONResponse
 
-from service.core.errors import EffserveError
+from service.core.errors import EffserveError, ErrorKind
 from service.core.messages import Answer
 from service.edges.http import incoming, tensors
 from service.edges.http.body import read_body
@@ -191,6 +191,7 @@ class OpenInferenceRoutes:
     async def infer(self, request: Request, name: str, version: str = "") -> Response:
         """Classify the images of one request: all of them, or none."""
         inference = self._service.inference
+        _refuse_query(request)
         with self._uploads.one() as upload:
             body = await self._body(request, upload, self._request_bytes)
             json_length = request.headers.get(tensors.JSON_LENGTH_HEADER)
@@ -245,6 +246,16 @@ class OpenInferenceRoutes:
     def _finished(self, response: Response) -> Response:
         self._finish(response)
         return response
+
+
+def _refuse_query(request: Request) -> None:
+    """The protocol has none, and a budget in it would be lost. Raises `EffserveError(INVALID_PARAMETER)`."""
+    if name := next(iter(request.query_params), None):
+        detail = (
+            f"{name}: here a query has no meaning; parameters are in the request's JSON, a budget may be in the header "
+            f"{BUDGET_HEADER}"
+        )
+        raise EffserveError(ErrorKind.INVALID_PARAMETER, detail, {"parameter": name})
 
 
 def _about(answers: Sequence[Answer], call: Call) -> dict[str, str]:

@@ -328,3 +328,11 @@ def test_bounds_are_judged_by_runs_alone() -> None:
         subject.submit(0.0, job(1, 0.02))
         subject.finish(noticed_s, 0, RUN)
     assert soon.latency.statistics().miss_rate == late.latency.statistics().miss_rate
+
+
+def test_a_strict_request_that_admission_takes_in_is_not_late_for_the_hand_over() -> None:
+    """The reserve for the response has that: the budget that is asked for is the budget that does."""
+    subject = scheduler()
+    subject.latency.observe_dispatch(0.003)
+    smallest_s = subject.plan(0.0, question(0.1, mode=Mode.STRICT), 0.0).smallest_feasible_budget_s
+    assert _started(subject.submit(0.0, job(1, smallest_s, mode=Mode.STRICT))) == [1]

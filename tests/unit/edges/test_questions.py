@@ -136,3 +136,9 @@ def test_parameters_do_not_change() -> None:
     """They are shared between the edge and the answer."""
     with pytest.raises(ValidationError):
         checked(PlanParameters, {}).budget_ms = 1.0  # type: ignore[misc]
+
+
+def test_an_unknown_parameter_of_a_plan_is_answered_with_those_of_plans() -> None:
+    """None of them is refused next."""
+    error = refusal({"foo": 3}, PlanParameters)
+    assert error.detail == "foo is not a parameter here; there are budget_ms, variant, min_accuracy, mode, policy"

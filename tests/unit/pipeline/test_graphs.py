@@ -206,7 +206,7 @@ def test_a_graph_that_is_not_what_its_manifest_says_is_refused(entry: StoredVari
 def test_what_was_not_used_for_long_is_removed(entry: StoredVariant, options: SessionOptions) -> None:
     """Opening is using; a draft is given up sooner."""
     opened(entry, options)
-    folder, draft = kept(options), kept(options).with_name(".draft")
+    folder, draft = kept(options), kept(options).with_name(f".{kept(options).name}-00000000")
     draft.mkdir()
     now_s = draft.stat().st_mtime
     prune(folder.parent, now_s + ABANDONED_S + 60)
@@ -223,3 +223,15 @@ def test_there_may_be_nothing_to_remove(tmp_path: Path) -> None:
     """Before the first graph is kept there is no folder."""
     prune(tmp_path / "graphs")
     assert not (tmp_path / "graphs").exists()
+
+
+def test_what_somebody_else_keeps_there_stays(tmp_path: Path) -> None:
+    """However old it is, hidden or not."""
+    others = [tmp_path / ".somebody", tmp_path / "notes"]
+    for folder in others:
+        folder.mkdir()
+        (folder / RECORD).write_text("{}")
+        os.utime(folder / RECORD, (0, 0))
+        os.utime(folder, (0, 0))
+    prune(tmp_path)
+    assert all(folder.exists() for folder in others)

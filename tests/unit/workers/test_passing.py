@@ -1,8 +1,9 @@
 """Who is handed a connection."""
 
 import asyncio
+import errno
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -16,12 +17,12 @@ PATIENCE_S = 30.0
 class Desk:
     """A worker that keeps what it gets."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_lost: Callable[[], None] = lambda: None) -> None:
         ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.seat = Seat(ours)
         self.seat.open = True
         self.got: list[socket.socket] = []
-        self.adopting = Adopting(self._theirs, self._keep)
+        self.adopting = Adopting(self._theirs, self._keep, on_lost)
 
     async def _keep(self, connection: socket.socket) -> None:
         self.got.append(connection)
@@ -137,3 +138,31 @@ async def test_who_has_come_when_it_stops_is_handed_over(desks: tuple[Desk, Desk
             socket.create_connection(("127.0.0.1", port), PATIENCE_S)
     for client in clients:
         client.close()
+
+
+@pytest.mark.parametrize(("number", "stays"), [(errno.ETOOMANYREFS, True), (errno.EPIPE, False)])
+async def test_a_seat_closes_only_when_its_worker_is_gone(
+    desks: tuple[Desk, Desk], monkeypatch: pytest.MonkeyPatch, number: int, stays: bool
+) -> None:
+    """Too many descriptors on their way are a passing trouble."""
+
+    def failing(*_: object) -> int:
+        raise OSError(number, "made")
+
+    monkeypatch.setattr(socket, "send_fds", failing)
+    with socket.socket() as connection:
+        assert not desks[0].seat.take(connection)
+    assert desks[0].seat.open is stays
+    for desk in desks:
+        await desk.close()
+
+
+async def test_a_connection_for_which_no_descriptor_was_free_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system has closed it; whoever counts connections has to know."""
+    lost: list[bool] = []
+    desk = Desk(lambda: lost.append(True))
+    monkeypatch.setattr(socket, "recv_fds", lambda *_: (b"" if lost else b"c", [], 0, None))
+    desk.adopting.start()
+    await desk.adopting.stop()
+    desk.seat.close()
+    assert lost == [True]
