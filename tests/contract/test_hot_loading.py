@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
+import typer
 from onnx import TensorProto, helper
 
 from model_store import manifest as manifests
@@ -429,13 +430,16 @@ def unread(kit: Kit) -> list[StoreUnread]:
 
 
 async def test_the_command_says_what_became_of_each(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One line each, or JSON; a server that does not allow it is quoted."""
+    """One line each, or JSON, and an exit status of its own for what is refused; a server that does not allow it is
+    quoted."""
     async with changeable(store) as kit:
         url = f"http://127.0.0.1:{kit.ports[0]}"
         damage(write_variant(store, "b0", version=2))
-        await asyncio.to_thread(client.reload, url=url, as_json=False)
+        with pytest.raises(typer.Exit):
+            await asyncio.to_thread(client.reload, url=url, as_json=False)
         assert "kept b1 version 1" in capsys.readouterr().out
-        await asyncio.to_thread(client.reload, url=url, as_json=True)
+        with pytest.raises(typer.Exit):
+            await asyncio.to_thread(client.reload, url=url, as_json=True)
         assert json.loads(capsys.readouterr().out)["changes"][-1]["change"] == "refused"
     async with serving(store) as kit:
         with pytest.raises(CommandError, match=r"store\.changes is `none`"):
