@@ -9,8 +9,8 @@ and two queues of one lane make requests wait that one queue of two would not.
 from dataclasses import dataclass
 
 LANES_EACH = 8
-"""Lanes that one event loop carries with about half of its time to spare, where a request passes 1.45 ms outside its lane
-and at least 21 ms on it: docs/scaling.md has where that was so, and where it was not."""
+"""Lanes that one event loop carries with about half of its time to spare, where a request passes 1.45 ms outside its
+lane and at least 21 ms on it: docs/scaling.md has where that was so, and where it was not."""
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
 """Before a worker that ended is started again: so long at first, twice as long each time, and never longer."""
