@@ -3,7 +3,7 @@
 ONNX Runtime runs convolutions in blocks of channels (NCHWc), and what lies between them, where it can. It cannot where
 an image is multiplied by a squeeze-and-excite gate, one number a channel: a product has no broadcast in that layout
 (onnxruntime pull request 7279 says so, and what operator it would take). So the image is put into the plain layout,
-multiplied, and put back into blocks: 13 % of B0. But a depthwise convolution with a kernel of one pixel *is* that
+multiplied, and put back into blocks: a seventh of B0. But a depthwise convolution with a kernel of one pixel *is* that
 product, the gate in blocks is already laid out as its weights, and the runtime's kernel does not mind that they are
 computed. The logits stay the same bit for bit: either way a number is multiplied by a number.
 
