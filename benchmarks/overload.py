@@ -148,6 +148,15 @@ def turn_of(sent: Sequence[Sent], load: float, policy: str, seconds: float) -> T
     )
 
 
+def kept(turn: Turn) -> dict[str, object]:
+    """For the result file: how refusals lie, not each of them."""
+    told = asdict(turn)
+    for name in ("refused_ms", "refused_late_ms"):
+        took_ms = told[name]
+        told[name] = asdict(Spread.of(took_ms)) if took_ms else None
+    return told | {"refused_soon": sum(one < GOAL_MS for one in turn.refused_ms)}
+
+
 def ratios(turns: Sequence[Turn], load: float) -> list[float]:
     """Goodput of `k1` over that of the cheapest variant, round by round."""
     ours, theirs = (
@@ -206,7 +215,7 @@ def main(
     report.show([report.machine_table(here), report.others_table(others), table(turns, plan)])
     if out is not None:
         sections = {"machine": asdict(here), "others": [asdict(o) for o in others], "plan": asdict(plan)}
-        report.write(out, sections | {"capacity_per_s": capacity_per_s, "turns": list(map(asdict, turns))})
+        report.write(out, sections | {"capacity_per_s": capacity_per_s, "turns": list(map(kept, turns))})
         say(f"written to {out}")
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from benchmarks.clients import Reply, http_reply
-from benchmarks.overload import Plan, Turn, ratios, table, turn_of
+from benchmarks.overload import Plan, Turn, kept, ratios, table, turn_of
 from benchmarks.realtime.loader import LOST, Sent
 
 ANSWER = {"decision": {"variant": "b0", "terminated": 0}, "budget": {"met": True}}
@@ -42,6 +42,15 @@ def test_a_request_without_any_answer_is_lost_and_not_refused() -> None:
     """Nobody said no."""
     found = turn_of([Sent(0.0, 0.1, 0.0, 0.006, None, f"{LOST}reset")], 1.5, "k1", seconds=2.0)
     assert (found.lost, found.refused_ms) == (1, [])
+
+
+def test_a_result_file_keeps_how_refusals_lie() -> None:
+    """And how many were soon; not each of thousands."""
+    told = kept(turn("k1", 50.0, [1.0, 3.0, 8.0]))
+    assert told["refused_soon"] == 2
+    assert isinstance(told["refused_ms"], dict)
+    assert told["refused_ms"]["median"] == 3.0
+    assert kept(turn("k1", 50.0, []))["refused_ms"] is None
 
 
 def test_goodput_is_compared_round_by_round() -> None:
