@@ -20,6 +20,7 @@ from service import app
 from service.app import Known, Parts, Prepared, Told
 from service.core.messages import Change
 from service.core.workers import Place, shares
+from service.draining import close
 from service.settings import Settings
 from service.startup import StartupError
 from service.telemetry.merging import Families
@@ -192,7 +193,8 @@ class Member:
         await self._ending.aclose()
         await _say_goodbye(parts)
         await self._adopting.stop()
-        await asyncio.gather(parts.http.stop(), parts.grpc.stop(self._settings.drain.timeout_s))
+        timeout_s = self._settings.drain.timeout_s
+        await close(parts.dataplane, parts.http, parts.grpc, count=parts.in_hand, timeout_s=timeout_s)
         self.ended = await parts.close()
         self._parts = None
 
