@@ -132,7 +132,8 @@ PYTRITON = Peer(
     Manner(
         "/v2/models/b0/infer",
         {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": "0"},
-        pattern=r'"data": ?\[(\d+)',
+        # Tensors come behind the JSON, the indices first: eight bytes each.
+        pattern=r"\}\]\}(.{8})",
     ),
 )
 PEERS = (FASTAPI, LITSERVE, BENTOML, RAY, MLSERVER, KSERVE, PYTRITON)
@@ -145,6 +146,7 @@ def contenders(cores: int) -> tuple[Contender, ...]:
         Contender(BARE, f"our decoder and our session in a loop, {processes}"),
         Contender(OURS, "defaults"),
         Contender("effserve-threads", f"1 lane of {cores} threads", threads=cores),
+        Contender("effserve-workers", f"{cores} workers of 1 lane", workers=cores),
         Contender("fastapi", processes, FASTAPI, cores),
         Contender("fastapi-pool", f"1 process, {cores} threads", FASTAPI),
         Contender("fastapi-threads", f"1 process, runs on {cores} threads", FASTAPI, threads=cores),
