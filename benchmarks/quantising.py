@@ -54,6 +54,7 @@ def _pointwise(node: onnx.NodeProto) -> bool:
 WAYS = (
     Way("everything, minmax"),
     Way("everything, one scale a layer", settings={"per_channel": False}),
+    Way("everything, signed activations", settings={"activation_type": QuantType.QInt8}),
     Way("all but squeeze-and-excitation", lambda node: "/se/" not in node.name),
     Way("convolutions only", lambda node: node.op_type == "Conv"),
     Way("pointwise convolutions only", _pointwise),
@@ -95,13 +96,17 @@ def graphs(graph: Path, folder: Path, images: Pixels) -> Iterator[tuple[str, byt
     for way in WAYS:
         say(f"{way.what} …")
         wanted = [node.name for node in nodes if way.nodes(node)]
-        usual = {"per_channel": True, "reduce_range": saturates(), "nodes_to_quantize": wanted}
+        usual = {
+            "per_channel": True,
+            "reduce_range": saturates(),
+            "nodes_to_quantize": wanted,
+            "activation_type": QuantType.QUInt8,
+        }
         quantize_static(
             str(prepared),
             str(folder / "quantised.onnx"),
             _Reader(name, images[: way.images]),
             quant_format=QuantFormat.QDQ,
-            activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             **usual | dict(way.settings),
         )
