@@ -7,16 +7,14 @@ and nobody has to say what he uses.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Lock
 
 Then = Callable[[], object]
 
 
 class Grace:
-    """Belongs to one thread; only `enter` may be called on others."""
+    """Belongs to one thread."""
 
     def __init__(self) -> None:
-        self._counting = Lock()
         self._period = 0
         self._inside: dict[int, int] = {}
         """How many who came in a period are still there."""
@@ -27,18 +25,14 @@ class Grace:
 
     def enter(self) -> int:
         """Somebody comes; to be told to `leave`."""
-        with self._counting:
-            self._inside[self._period] = self._inside.get(self._period, 0) + 1
-            return self._period
+        self._inside[self._period] = self._inside.get(self._period, 0) + 1
+        return self._period
 
     def leave(self, period: int) -> None:
         """And goes."""
-        with self._counting:
-            self._inside[period] -= 1
-            last = not self._inside[period]
-            if last:
-                del self._inside[period]
-        if last:
+        self._inside[period] -= 1
+        if not self._inside[period]:
+            del self._inside[period]
             self._settle()
 
     @contextmanager
@@ -52,14 +46,12 @@ class Grace:
 
     def when_gone(self, then: Then) -> None:
         """Call `then` when nobody is left of those who are there now: at once if nobody is."""
-        with self._counting:
-            self._waiting.append((self._period, then))
-            self._period += 1
+        self._waiting.append((self._period, then))
+        self._period += 1
         self._settle()
 
     def _settle(self) -> None:
-        with self._counting:
-            oldest = min(self._inside, default=self._period)
+        oldest = min(self._inside, default=self._period)
         due = [then for period, then in self._waiting if period < oldest]
         self._waiting = [one for one in self._waiting if one[0] >= oldest]
         for then in due:

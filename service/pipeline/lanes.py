@@ -168,7 +168,7 @@ class Lanes:
         Raises `EffserveError` when the job is rejected or its image cannot be decoded. When the caller is cancelled,
         a job that still waits leaves the queue; one that runs is terminated where that works, and its result dropped.
         """
-        pending = _Pending(body, on_answer, on_attempt, self._loop.create_future())
+        pending = _Pending(body, on_answer, on_attempt, self._loop.create_future(), self.grace.enter())
         try:
             with self.books:
                 self._pending[job.id] = pending
@@ -180,6 +180,8 @@ class Lanes:
                 pending.give_up(self._clock())
                 if pending.future.cancelled():
                     self._perform(self._scheduler.cancel(self._clock(), job.id))
+                pending.over = True
+                self._leave(pending)
 
     def adopt(self, policy: Policy, confidences: Iterable[float] | None) -> None:
         """See `Scheduler.adopt`."""
@@ -209,9 +211,14 @@ class Lanes:
         self._plan_alarm()
 
     def _start(self, action: Start, pending: "_Pending") -> None:
-        # A run may outlive its request.
-        pending.run = run = _Run(action, pending, self._clock(), self.grace.enter())
+        pending.run = run = _Run(action, pending, self._clock())
+        pending.running += 1
         self._lanes[action.lane].start(pending.body, action.decision.variant, partial(self._ended, run))
+
+    def _leave(self, pending: "_Pending") -> None:
+        """A run may outlive its request."""
+        if pending.over and not pending.running:
+            self._on_loop(self.grace.leave, pending.period)
 
     def _plan_alarm(self) -> None:
         """Ask the scheduler again when it wants to be asked; a later change of plan sets another."""
@@ -235,6 +242,10 @@ class Lanes:
         else:
             if insures:
                 self._on_loop(self._keep, run)
+        finally:
+            with self.books:
+                run.pending.running -= 1
+                self._leave(run.pending)
 
     def _report(self, start: Start, result: LaneRun | BaseException, observed: Observation | None) -> list[Action]:
         now_s = self._clock()
@@ -287,7 +298,6 @@ class Lanes:
 
     def _take(self, run: "_Run", result: LaneRun | BaseException) -> None:
         """Into the hand; or tell that it failed."""
-        self.grace.leave(run.period)
         run.ended(self._clock(), result)
         pending, start = run.pending, run.start
         if pending.future.done() or isinstance(result, Terminated):
@@ -322,12 +332,16 @@ class _Pending:
     on_answer: OnAnswer
     on_attempt: OnAttempt
     future: asyncio.Future[Served]
+    period: int
+    """See `Grace`."""
     in_hand: Served | None = None
     held_from_s: float | None = None
     """None until something better is tried: the way here from the lane's thread is no holding, but part of every
     response."""
     run: "_Run | None" = None
     """The latest."""
+    running: int = 0
+    over: bool = False
 
     def give_up(self, now_s: float) -> None:
         """The request is over; what runs for it runs for nobody."""
@@ -340,8 +354,6 @@ class _Run:
     start: Start
     pending: _Pending
     dispatched_s: float
-    period: int
-    """See `Grace`."""
     told: bool = False
 
     def ended(self, now_s: float, result: LaneRun | BaseException) -> None:

@@ -25,7 +25,7 @@ REQUESTS = 300
 def execute(_: Source, variant: Variant, stop: Stop) -> LaneRun:
     """Take a while, in pieces between which it can be ended."""
     began_s = time.monotonic()
-    for _ in range(4):
+    for _piece in range(4):
         stop.check()
         time.sleep(TIMES_S[variant.name] * SCALE / 4)
     return LaneRun(np.zeros(2, np.float32), began_s, 0.0, time.monotonic() - began_s)
