@@ -227,12 +227,20 @@ class Lanes:
             self._wake_s = wake_s
             self._on_loop(self._set_alarm)
 
-    # On the lane's thread.
+    # On the lane's thread; `_close_books` on either.
 
     def _ended(self, run: "_Run", result: LaneRun | BaseException) -> None:
-        """First what its request waits for, unless the scheduler has a say in that; then the next job of the lane."""
+        """The lane takes its next job at once if there is one. If there is none, the books can wait: the interpreter
+        runs one thread at a time, and the answer goes first."""
         insures = run.start.job.question.insures
+        if not insures and not self._scheduler.has_waiting:
+            self._on_loop(self._answer_first, run, result)
+            return
+        # What an insured request gets next depends on what the scheduler says.
         self._on_loop(self._take if insures else self._answer, run, result)
+        self._close_books(run, result)
+
+    def _close_books(self, run: "_Run", result: LaneRun | BaseException) -> None:
         try:
             observed = self._observation(run.start, result)
             with self.books:
@@ -240,7 +248,7 @@ class Lanes:
         except BaseException as error:
             self._on_loop(self._salvage, run, error)
         else:
-            if insures:
+            if run.start.job.question.insures:
                 self._on_loop(self._keep, run)
         finally:
             with self.books:
@@ -289,6 +297,11 @@ class Lanes:
             hold_s = 0.0 if pending.held_from_s is None else self._clock() - pending.held_from_s
             decision = served.decision if reason is None else replace(served.decision, reason=reason)
             pending.future.set_result(replace(served, decision=decision, hold_s=hold_s))
+
+    def _answer_first(self, run: "_Run", result: LaneRun | BaseException) -> None:
+        """What waits for the answer comes before what is asked for now."""
+        self._answer(run, result)
+        self._loop.call_soon(self._close_books, run, result)
 
     def _answer(self, run: "_Run", result: LaneRun | BaseException) -> None:
         """The only answer there is to be."""
