@@ -24,7 +24,7 @@ from typing import Any
 
 import onnxruntime
 
-from service import cli
+from service import cli, huge_pages
 
 Step = tuple[str, str, str]
 """Module, name in it, and what is shown."""
@@ -38,7 +38,7 @@ STEPS: tuple[Step, ...] = (
     ("service.dataplane", "Dataplane.classify", "request to job and back"),
     ("service.pipeline.image", "read_header", "image header"),
     ("service.pipeline.lanes", "Lanes.run", "admission, decision, hand-over to the lane"),
-    ("service.pipeline.lanes", "Lanes._finish", "learn from the run, decide what is next"),
+    ("service.pipeline.lanes", "Lanes._close_books", "learn from the run, decide what is next"),
     ("service.dataplane", "Dataplane._answer", "top-k, answer"),
     ("service.edges.http.app", "_Edge._answered", "JSON, headers"),
     ("service.edges.http.hot_path", "Response.__call__", "send"),
@@ -162,7 +162,9 @@ WHAT: dict[str, Callable[[Path], Iterator[None]]] = {"steps": _steps, "operators
 
 
 def main() -> None:
-    """Serve, and write."""
+    """Serve, and write. It begins anew with huge pages where `effserve` does."""
+    if (wanted := huge_pages.environment(os.environ)) is not None:
+        os.execve(sys.executable, sys.orig_argv, wanted)
     what, file, *sys.argv[1:] = sys.argv[1:]
     with contextlib.contextmanager(WHAT[what])(Path(file)), contextlib.suppress(SystemExit):
         cli.main()
