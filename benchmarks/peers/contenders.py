@@ -113,7 +113,8 @@ class Contender:
         return BARE if self.name == BARE else OURS
 
 
-OURS_MANNER = Manner("/classify?variant=b0")
+OURS_MANNER = Manner("/classify?variant=b0&budget_ms=10000")
+"""Others have no deadline, and never refuse because of one."""
 FASTAPI = Peer("fastapi", "FastAPI and uvicorn", "fastapi")
 LITSERVE = Peer("litserve", "LitServe", "litserve")
 BENTOML = Peer("bentoml", "BentoML", "bentoml", command=_bento, settings={"BENTOML_DO_NOT_TRACK": "true"})
