@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
@@ -55,10 +55,10 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
 
 
 @contextmanager
-def running(store: Path, photos: Path, processes: int) -> Iterator[Bare]:
-    """Ready ones, ended when their input ends."""
+def running(store: Path, photos: Path, processes: int, environment: Mapping[str, str] | None = None) -> Iterator[Bare]:
+    """Ready ones, ended when their input ends. `environment`: by default what a server would begin with."""
     command = [sys.executable, "-m", "benchmarks.peers.bare", str(store), str(photos)]
-    environment = huge_pages.environment(os.environ)
+    environment = environment or huge_pages.environment(os.environ)
     with ExitStack() as stack:
         bare = Bare(
             [
