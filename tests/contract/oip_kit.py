@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 
-from service.app import compose, prepare, repository
+from service.app import compose, repository
 from service.core.events import Fanout
 from service.core.trace import Tracer, untraced
 from service.core.values import Variant
@@ -28,6 +28,7 @@ from service.edges.oip.statistics import Statistics
 from service.edges.questions import Defaults
 from service.edges.recent import Recent
 from service.pipeline.executor import Runner
+from service.preparing import prepare
 from service.repository import Repository
 from service.wire import grpc_inference_pb2 as pb
 from service.wire import grpc_inference_pb2_grpc
