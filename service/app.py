@@ -45,8 +45,9 @@ from service.pipeline.opening import Opener
 from service.pipeline.priority import give_way, yield_to_all
 from service.pipeline.response import Logits, confidence
 from service.pipeline.store import StoreReader
-from service.preparing import Prepared, background_lanes, calibrations, policy_of, prepare, session_options
+from service.preparing import Prepared, background_lanes, calibrations, memory, policy_of, prepare, session_options
 from service.repository import Repository, StoreChanges
+from service.residency import Residency
 from service.settings import LogFormat, Settings, variable
 from service.startup import Announce, StartupError, check_port, steps
 from service.telemetry import logs
@@ -225,9 +226,10 @@ def assemble(
     """Everything that serves, on the event loop that is to own it. `on_lost` is called when an HTTP connection ends."""
     clock = time.monotonic
     statistics, recent = Statistics(prepared.loaded.entries), Recent(clock)
-    observer = Fanout(told.observer, statistics, recent)
+    residency = Residency(memory(settings), clock)
+    observer = Fanout(told.observer, statistics, recent, residency)
     dataplane, lanes = compose(settings, prepared, observer, clock)
-    changing = repository(settings, prepared, dataplane, observer, repository_kind)
+    changing = repository(settings, prepared, dataplane, observer, residency, repository_kind)
     told.metrics.watch(dataplane.health, dataplane.variants)
     http, grpc = _edges(
         settings,
@@ -278,6 +280,8 @@ def compose(settings: Settings, prepared: Prepared, observer: Observer, clock: C
         clock=clock,
         max_pixels=settings.limits.pixels,
         place=prepared.place,
+        absent=prepared.absent,
+        memory_bytes=lambda entry: memory(settings).footprint(entry).weights_bytes,
     )
     return dataplane, lanes
 
@@ -287,15 +291,18 @@ def repository(
     prepared: Prepared,
     dataplane: Dataplane,
     observer: Observer,
+    residency: Residency,
     kind: Callable[..., Repository] = Repository,
 ) -> Repository:
     """What changes what the dataplane serves. Call it inside the event loop that owns that."""
+    residency.watch(dataplane)
     return kind(
         dataplane=dataplane,
         runners=prepared.loaded.runners,
         store=StoreReader(settings.store.dir),
         opener=Opener(session_options(settings, prepared.choice), prepared.lanes, calibrations(settings)),
         policy_of=partial(policy_of, settings),
+        residency=residency,
         changes=settings.store.changes,
         observer=observer,
     )
@@ -381,7 +388,7 @@ async def first_request(settings: Settings, prepared: Prepared, controls: Contro
     nothing is learned from how long it takes. Whatever it is answered, limits are the operator's: the way is gone."""
     clock = time.monotonic
     dataplane, lanes = compose(settings, prepared, Fanout(), clock)
-    changing = repository(settings, prepared, dataplane, Fanout())
+    changing = repository(settings, prepared, dataplane, Fanout(), Residency(memory(settings), clock))
     open_inference = _open_inference(settings, dataplane, changing, controls, Statistics(prepared.loaded.entries))
     scrape = _scrape(Metrics())
     app = _http_app(settings, dataplane, changing, open_inference, Recent(clock), scrape, clock, untraced)
@@ -393,15 +400,17 @@ async def first_request(settings: Settings, prepared: Prepared, controls: Contro
 
 @asynccontextmanager
 async def following(settings: Settings, changing: Repository) -> AsyncIterator[None]:
-    """The store is looked at for so long, if that is wanted."""
-    if settings.store.changes is not StoreChanges.POLL:
-        yield
-        return
-    looking = asyncio.create_task(changing.follow(settings.store.poll_s))
+    """The store, and what is useful of it, are looked at for so long, if that is wanted."""
+    looking = []
+    if settings.store.changes is StoreChanges.POLL:
+        looking.append(asyncio.create_task(changing.follow(settings.store.poll_s)))
+    if settings.store.memory_limit_mib is not None:
+        looking.append(asyncio.create_task(changing.keep_useful()))
     try:
         yield
     finally:
-        looking.cancel()
+        for one in looking:
+            one.cancel()
 
 
 def _scrape(metrics: Metrics) -> Scrape:

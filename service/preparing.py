@@ -4,8 +4,10 @@
 workers of the same service are told, and do the same.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from service.core.catalogue import Catalogue
@@ -14,14 +16,17 @@ from service.core.latency import Calibration
 from service.core.layout import Choice, Layout
 from service.core.messages import RefusedVariant
 from service.core.policy import BudgetPolicy
-from service.core.values import Variant
+from service.core.residency import DoesNotFitError, estimated_cost
+from service.core.values import Absent, Variant
 from service.core.workers import ALONE, Place, shares
 from service.dataplane import REFERENCE_IMAGE, Dataplane
 from service.pipeline import trials
 from service.pipeline.cpus import usable_cores
+from service.pipeline.footprint import footprint
 from service.pipeline.priority import can_yield
 from service.pipeline.session import ExecutionProvider, SessionOptions
 from service.pipeline.store import StoredVariant, StoreScan
+from service.residency import MIB, Memory
 from service.settings import Settings
 from service.startup import Announce, Loaded, StartupError, check, load, measure, named, writable
 
@@ -38,6 +43,8 @@ class Prepared:
     lanes: int
     """Of the service: so many were at work when it was calibrated."""
     place: Place = ALONE
+    absent: Mapping[str, StoredVariant] = field(default_factory=dict)
+    """What is known and not loaded, because memory is limited."""
 
     def known(self) -> "Known":
         """What others need to do the same."""
@@ -117,12 +124,15 @@ def background_lanes(settings: Settings, chosen: Layout) -> int:
 def prepare(settings: Settings, observer: Observer, announce: Announce = lambda _: None) -> Prepared:
     """Load and measure what the store holds. Raises `StartupError`."""
     announce("checking the store")
-    found = check(settings.store.dir, settings.lanes.provider)
+    whole = check(settings.store.dir, settings.lanes.provider)
+    found, absent = _within_limit(settings, whole)
     choice = layout(settings, found, announce)
     lanes = choice.layout.lanes
     options = session_options(settings, choice)
     loaded = load(found, options, lanes, observer, announce)
-    policy = policy_of(settings, [entry.variant() for entry in loaded.entries.values()])
+    policy = policy_of(
+        settings, [entry.variant() for entry in loaded.entries.values()], _absences(settings, loaded, absent)
+    )
     if not policy.catalogue.routed():
         raise StartupError(
             "no variant in the store has weights of known accuracy, so no budget can be answered; fetch some with "
@@ -137,7 +147,51 @@ def prepare(settings: Settings, observer: Observer, announce: Announce = lambda 
         exact=settings.images.exact,
         announce=announce,
     )
-    return Prepared(loaded, calibration, policy, choice, lanes)
+    calibration = _with_costs(calibration, loaded, absent.values())
+    return Prepared(loaded, calibration, policy, choice, lanes, absent=absent)
+
+
+def memory(settings: Settings) -> Memory:
+    """What variants may take, by what is set. Runs are counted as if every lane were at work: there are as many as
+    usable cores at most, and as many of the background."""
+    lanes = settings.lanes
+    most = lanes.count or usable_cores()
+    behind = background_lanes(settings, Layout(most, lanes.threads or 1))
+    limit_mib = settings.store.memory_limit_mib
+    options = SessionOptions(lanes.provider, graphs=settings.calibration.graphs_dir)
+    return Memory(
+        limit_bytes=math.inf if limit_mib is None else limit_mib * MIB,
+        footprint=partial(footprint, options=options, runs=most + behind),
+        routable=lambda variant: bool(policy_of(settings, [variant]).catalogue.routed()),
+    )
+
+
+def _within_limit(settings: Settings, whole: StoreScan) -> tuple[StoreScan, dict[str, StoredVariant]]:
+    """What of a store is to be loaded, and what is known beside it. Raises `StartupError`."""
+    try:
+        chosen = memory(settings).at_start(whole.entries)
+    except DoesNotFitError as error:
+        raise StartupError(
+            f"store.memory_limit_mib is {settings.store.memory_limit_mib:g}, and the cheapest variant that a budget "
+            f"can choose takes {error.needed_bytes / MIB:.0f}"
+        ) from error
+    entries = tuple(entry for entry in whole.entries if entry.manifest.name in chosen)
+    absent = {entry.manifest.name: entry for entry in whole.entries if entry.manifest.name not in chosen}
+    return replace(whole, entries=entries), absent
+
+
+def _absences(settings: Settings, loaded: Loaded, absent: Mapping[str, StoredVariant]) -> Sequence[Absent]:
+    taken = memory(settings)
+    routed = [entry for entry in loaded.entries.values() if taken.routable(entry.variant())]
+    first = sorted(routed, key=lambda entry: entry.manifest.macs)[:1]
+    return [taken.absent(entry, first) for entry in absent.values()]
+
+
+def _with_costs(calibration: Calibration, loaded: Loaded, absent: Iterable[StoredVariant]) -> Calibration:
+    """With what variants would cost that were not run."""
+    known = {loaded.entries[name].manifest.macs: cost_s for name, cost_s in calibration.inference_s.items()}
+    guessed = {entry.manifest.name: estimated_cost(entry.manifest.macs, known) for entry in absent}
+    return replace(calibration, inference_s={**calibration.inference_s, **guessed})
 
 
 def prepare_alike(settings: Settings, known: Known, observer: Observer) -> Prepared:
@@ -169,11 +223,11 @@ def session_options(settings: Settings, choice: Choice) -> SessionOptions:
     )
 
 
-def policy_of(settings: Settings, variants: Sequence[Variant]) -> BudgetPolicy:
-    """The rule over these variants, as it is set."""
+def policy_of(settings: Settings, variants: Sequence[Variant], absent: Sequence[Absent] = ()) -> BudgetPolicy:
+    """The rule over these variants, as it is set; `absent` are known, too."""
     routing = settings.routing
     return BudgetPolicy(
-        Catalogue(tuple(variants), routing.route_untrained),
+        Catalogue(tuple(variants), routing.route_untrained, tuple(absent)),
         utilisation=routing.utilisation,
         arrival_reserve=routing.arrival_reserve,
         backlog_limit_s=settings.limits.backlog_ms / 1e3,
