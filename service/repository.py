@@ -361,12 +361,13 @@ class Repository:
         for variant in gone:
             del self._runners[variant]
         if gone:
-            await asyncio.wrap_future(self._thread.submit(self._give_back))
+            self._give_back()
 
     def _give_back(self) -> None:
-        """What runs of larger variants have computed in; who is served goes on with what it needs itself."""
+        """What runs of larger variants have computed in, before anything else is loaded: the thread takes one step
+        after the other. Nobody waits for that; if it fails, the loop tells."""
         smallest = min(self._runners.values(), key=lambda runner: runner.preprocessing.input_size_px)
-        smallest.session.give_back()
+        asyncio.wrap_future(self._thread.submit(smallest.session.give_back))
 
     def _refused(self, refused: RefusedVariant) -> Change:
         """Told only where it is news: a store is looked at again and again."""

@@ -1,0 +1,67 @@
+"""Whether something grows: a robust slope of a series, with an interval, and a rule that judges it.
+
+The slope is the median of the slopes between all pairs of points (Theil 1950), its interval Sen's (1968) by the normal
+approximation of Kendall's statistic: a few peaks do not move it. Points that follow closely are alike, which would make
+the interval too narrow, so the series is cut into parts first, and the median of each counts once.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+Z95 = 1.96
+PARTS = 40
+GROWTH, LARGER = 0.01, 0.05
+"""A series is flat that grows by less than this share while it is looked at, or whose slope may be none; and whose
+largest value in the second half is at most so much above that in the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """Of one series."""
+
+    typical: float
+    """Its median."""
+    per_hour: float
+    low: float
+    high: float
+    """The slope and its interval (95 %), in the unit of the series for an hour."""
+    growth: float
+    """By that slope, over the time that was looked at: a share of what is typical."""
+    largest: tuple[float, float]
+    """Of the first half, and of the second."""
+    flat: bool
+
+
+def trend(times_s: Sequence[float], values: Sequence[float]) -> Trend:
+    """Of values at these times, of which there have to be two."""
+    points = _parts(times_s, values)
+    slopes = sorted(
+        (later[1] - earlier[1]) / (later[0] - earlier[0])
+        for number, earlier in enumerate(points)
+        for later in points[number + 1 :]
+    )
+    slope, (low, high) = median(slopes), _interval(slopes, len(points))
+    typical, span_s = median(values), times_s[-1] - times_s[0]
+    growth = slope * span_s / typical if typical else 0.0
+    middle_s = times_s[0] + span_s / 2
+    first, second = (
+        max(value for at_s, value in zip(times_s, values, strict=True) if (at_s < middle_s) is early)
+        for early in (True, False)
+    )
+    flat = (growth < GROWTH or low <= 0) and second <= first * (1 + LARGER)
+    return Trend(typical, slope * 3600, low * 3600, high * 3600, growth, (first, second), flat)
+
+
+def _parts(times_s: Sequence[float], values: Sequence[float]) -> list[tuple[float, float]]:
+    size = max(len(values) // PARTS, 1)
+    starts = range(0, len(values), size)
+    return [(median(times_s[n : n + size]), median(values[n : n + size])) for n in starts]
+
+
+def _interval(slopes: Sequence[float], points: int) -> tuple[float, float]:
+    """Of sorted slopes between so many points."""
+    reach = Z95 * math.sqrt(points * (points - 1) * (2 * points + 5) / 18)
+    low, high = (len(slopes) - reach) / 2, (len(slopes) + reach) / 2
+    return slopes[max(math.floor(low), 0)], slopes[min(math.ceil(high), len(slopes) - 1)]
