@@ -1,8 +1,8 @@
 """What a variant takes in memory, beside what the service expects of it: `python -m benchmarks.footprint --store …`.
 
-Each variant is opened in a process of its own, whose resident set is read before, after the session is opened and run
-once, and after runs two at a time. A small variant was run there before, so that what the runtime takes for itself
-counts for nobody. Kept graphs are made beforehand: that takes more, for a moment.
+One process for each way of opening graphs opens all of them, the smallest first. Its resident set is read before, after
+the session is opened and run once, and after runs two at a time. The smallest was opened there before, so that what the
+runtime takes for itself counts for nobody, nor its weights where they are mapped.
 """
 
 import multiprocessing
@@ -38,7 +38,7 @@ class Taken:
     kept: bool
     graph_file: float
     weights: float
-    """Open, and run once by one lane, less what such a run takes."""
+    """Open, and run once, less what a run takes."""
     runs: float
     """Of two at a time."""
     expected_weights: float
@@ -54,30 +54,37 @@ class Results:
 
 
 def measure(store: Path, graphs: Path) -> Results:
-    """Each variant, as graphs are kept and as they are."""
+    """All variants, as graphs are kept and as they are."""
     here, entries = machine.describe(), variants(store)
-    first, found = entries[0], list[Taken]()
     spawned = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawned, max_tasks_per_child=1) as alone:
-        for kept in (graphs, None):
-            for entry in entries:
-                for _ in range(2 if kept else 1):
-                    taken = alone.submit(_taken, first, entry, SessionOptions(graphs=kept)).result()
-                found.append(taken)
-    return Results(here, found)
+        kept = SessionOptions(graphs=graphs)
+        # Keeping a graph takes more than using it, for a moment.
+        alone.submit(_taken, entries, kept).result()
+        ways = [alone.submit(_taken, entries, options).result() for options in (kept, SessionOptions())]
+    return Results(here, [taken for way in ways for taken in way])
 
 
-def _taken(first: StoredVariant, entry: StoredVariant, options: SessionOptions) -> Taken:
-    """In a fresh process. Of the memory of runs, what is not needed for a small variant is given back in between."""
-    small = open_session(first, SessionOptions())
+def _taken(entries: list[StoredVariant], options: SessionOptions) -> list[Taken]:
+    """In a fresh process. What runs took is given back after each."""
+    small = open_session(entries[0], options)
     small.give_back()
-    before = _resident()
-    session = open_session(entry, options)
-    session.warm_up()
-    small.give_back()
-    weights = _resident() - before
-    _run(session, entry.manifest.preprocessing.input_size_px)
-    runs, expected = _resident() - before - weights, footprint(entry, options, RUNS)
+    opened, found = [small], []
+    for entry in entries:
+        before = _resident()
+        session = open_session(entry, options)
+        session.warm_up()
+        small.give_back()
+        opened.append(session)
+        weights = _resident() - before
+        _run(session, entry.manifest.preprocessing.input_size_px)
+        found.append(_compared(entry, options, weights, _resident() - before - weights))
+        small.give_back()
+    return found
+
+
+def _compared(entry: StoredVariant, options: SessionOptions, weights: float, runs: float) -> Taken:
+    expected = footprint(entry, options, RUNS)
     return Taken(
         variant=entry.manifest.name,
         kept=options.graphs is not None,
@@ -109,9 +116,25 @@ def tables(results: Results) -> list[Table]:
     headings = ("", "graph file", "weights", "expected", f"{RUNS} runs at a time", "expected")
     titles = {True: "Kept graphs", False: "Graphs as they are"}
     return [
-        *(Table(titles[kept], headings, [_row(o) for o in results.taken if o.kept is kept], "MB.") for kept in titles),
+        *(
+            Table(title, headings, _rows([o for o in results.taken if o.kept is kept]), "MB.")
+            for kept, title in titles.items()
+        ),
         report.machine_table(results.machine),
     ]
+
+
+def _rows(taken: list[Taken]) -> list[list[str]]:
+    return [_row(one) for one in (*taken, _sum(taken))]
+
+
+def _sum(taken: list[Taken]) -> Taken:
+    """Weights add up; of runs the largest counts."""
+    files, weights, expected = (
+        sum(getattr(one, name) for one in taken) for name in ("graph_file", "weights", "expected_weights")
+    )
+    runs, expected_runs = max(one.runs for one in taken), max(one.expected_runs for one in taken)
+    return Taken("all", taken[0].kept, files, weights, runs, expected, expected_runs)
 
 
 def _row(one: Taken) -> list[str]:

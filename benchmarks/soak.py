@@ -39,7 +39,7 @@ GIVES_UP_S = 0.015
 PAUSE_S = 0.3
 """Of a client between two requests, on average: loading takes only time that nobody else needs."""
 WARMING_UP = 1 / 3
-CHANGE_S = 5.0
+CHANGE_S = 15.0
 """Between two changes of what is served."""
 CHANGE_TIMEOUT_S = 600.0
 SETTINGS = {"EFFSERVE_STORE_CHANGES": "explicit"}

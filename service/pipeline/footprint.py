@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from service.pipeline.session import ExecutionProvider, SessionOptions
 from service.pipeline.store import StoredVariant
 
-MAPPED, COPIED = 1.05, 2.4
+MAPPED, COPIED = 1.05, 2.2
 """Bytes in memory for each byte of the graph's file: kept, and opened as it is."""
-STRUCTURES_BYTES = 2_000_000
+STRUCTURES_BYTES = 15_000_000
 """Of any session."""
 RUN_BYTES_PER_PX = 640
 """Of one run, for each pixel of its input."""

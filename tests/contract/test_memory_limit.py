@@ -104,6 +104,7 @@ async def test_a_request_that_names_another_has_it_loaded(store: Path) -> None:
         await until_resident(kit, "b2")
         assert await classified(kit, "b2") == (200, "")
         assert sorted(kit.dataplane.served()) == sorted(variant.name for variant in kit.runners) == ["b0", "b2"]
+        await until(lambda: len(changes(kit)) == 2)
         assert changes(kit) == [(ChangeKind.UNLOADED, "b1", "1"), (ChangeKind.LOADED, "b2", "1")]
         assert limit_mib(store, list(kit.dataplane.served())) <= limit
 

@@ -59,6 +59,8 @@ def test_what_is_not_in_memory_says_how_long_it_takes_to_load() -> None:
             ask()
         assert (caught.value.kind, caught.value.retry_after_s) == (ErrorKind.NOT_RESIDENT, 1.5)
         assert wanted(caught.value) == "b2"
+    with pytest.raises(EffserveError, match="b3 does not fit"):
+        some.named("b3")
     with pytest.raises(EffserveError, match="b3 does not fit") as caught:
         some.cheapest_at(0.81, COSTS)
     assert (caught.value.kind, caught.value.retry_after_s) == (ErrorKind.MEMORY_LIMIT, None)
