@@ -36,13 +36,23 @@ BUDGETS_MS = (20, 50, 100, 500, 2000)
 NAMED, BROKEN, GIVEN_UP = 0.1, 0.05, 0.05
 """Shares of the requests."""
 GIVES_UP_S = 0.015
-PAUSE_S = 0.3
-"""Of a client between two requests, on average: loading takes only time that nobody else needs."""
 WARMING_UP = 1 / 3
-CHANGE_S = 15.0
-"""Between two changes of what is served."""
 CHANGE_TIMEOUT_S = 600.0
 SETTINGS = {"EFFSERVE_STORE_CHANGES": "explicit"}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is done."""
+
+    seconds: float
+    clients: int
+    pause_s: float
+    """Of a client between two requests, on average: loading takes only time that nobody else needs."""
+    change_s: float
+    """Between two changes of what is served."""
+    every_s: float
+    """Between two samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +93,9 @@ class Results:
 class Load:
     """Clients and whoever changes what is served, each on a thread of its own."""
 
-    def __init__(self, server: Server, names: list[str], changed: str) -> None:
+    def __init__(self, server: Server, names: list[str], changed: str, plan: Plan) -> None:
         self._server = server
+        self._plan = plan
         self._names = names
         self._changed = changed
         self._images = [encode_sample(kind, *size) for kind, size in product(("JPEG", "PNG", "WEBP"), SIZES_PX)]
@@ -93,10 +104,10 @@ class Load:
         self.changes = 0
 
     @contextmanager
-    def at_work(self, clients: int) -> Iterator[None]:
+    def at_work(self) -> Iterator[None]:
         """Half of them over each protocol."""
         ports = (f"http://{HOST}:{self._server.http_port}", f"grpc://{HOST}:{self._server.grpc_port}")
-        threads = [threading.Thread(target=self._ask, args=(ports[n % 2], n)) for n in range(clients)]
+        threads = [threading.Thread(target=self._ask, args=(ports[n % 2], n)) for n in range(self._plan.clients)]
         threads.append(threading.Thread(target=self._change))
         for thread in threads:
             thread.start()
@@ -125,11 +136,11 @@ class Load:
                     self.outcomes["answered"] += 1
                 except ClientError as error:
                     self.outcomes[str(error.kind)] += 1
-                self._end.wait(drawn.expovariate(1 / PAUSE_S))
+                self._end.wait(drawn.expovariate(1 / self._plan.pause_s))
 
     def _change(self) -> None:
         with httpx.Client(base_url=f"http://{HOST}:{self._server.http_port}", timeout=CHANGE_TIMEOUT_S) as client:
-            while not self._end.wait(CHANGE_S):
+            while not self._end.wait(self._plan.change_s):
                 verb = ("unload", "load")[self.changes % 2]
                 client.post(f"/v2/repository/models/{self._changed}/{verb}").raise_for_status()
                 self.changes += 1
@@ -150,7 +161,7 @@ def sample(pid: int, at_s: float) -> Sample:
     )
 
 
-def measure(store: Path, seconds: float, clients: int, every_s: float) -> Results:
+def measure(store: Path, plan: Plan) -> Results:
     """Raises `ServerError`, `httpx.HTTPError`."""
     here, others = machine.describe(), list[Others]()
     entries = variants(store)
@@ -158,26 +169,26 @@ def measure(store: Path, seconds: float, clients: int, every_s: float) -> Result
     with ExitStack() as stack:
         stack.enter_context(machine.watching("soak", others))
         server = stack.enter_context(serving(store, calibrate_s=0.2, settings=SETTINGS))
-        load = Load(server, names, names[len(names) // 2])
-        stack.enter_context(load.at_work(clients))
-        samples = list(_watched(server.pid, seconds, every_s))
+        load = Load(server, names, names[len(names) // 2], plan)
+        stack.enter_context(load.at_work())
+        samples = list(_watched(server.pid, plan))
         peak_mb = status_mb(server.pid, "VmHWM")
-    warm = [one for one in samples if one.at_s >= seconds * WARMING_UP]
+    warm = [one for one in samples if one.at_s >= plan.seconds * WARMING_UP]
     times_s = [one.at_s for one in warm]
     figures = ("resident", "own", "proportional", "threads", "files")
     trends = {name: trend(times_s, [getattr(one, name) for one in warm]) for name in figures}
     graphs_mb = sum(entry.manifest.graph_bytes for entry in entries) / 1e6
     outcomes = dict(load.outcomes.most_common())
     return Results(
-        here, others, seconds, len(names), graphs_mb, load.changes, outcomes, trends, peak_mb, samples
+        here, others, plan.seconds, len(names), graphs_mb, load.changes, outcomes, trends, peak_mb, samples
     )  # fmt: skip
 
 
-def _watched(pid: int, seconds: float, every_s: float) -> Iterator[Sample]:
+def _watched(pid: int, plan: Plan) -> Iterator[Sample]:
     started_s = time.monotonic()
-    while (at_s := time.monotonic() - started_s) < seconds:
+    while (at_s := time.monotonic() - started_s) < plan.seconds:
         yield sample(pid, at_s)
-        time.sleep(every_s)
+        time.sleep(plan.every_s)
 
 
 def read(path: Path) -> Results:
@@ -218,12 +229,14 @@ def main(
     store: Annotated[Path, typer.Option(help="Model store with some of B0–B7.")],
     seconds: Annotated[float, typer.Option(min=3, help="How long.")] = 600.0,
     clients: Annotated[int, typer.Option(min=1, help="At a time.")] = 4,
+    pause_s: Annotated[float, typer.Option(min=0.001, help="Of a client between two requests, on average.")] = 0.3,
+    change_s: Annotated[float, typer.Option(min=0.1, help="Between two changes of what is served.")] = 15.0,
     every_s: Annotated[float, typer.Option(min=0.01, help="Between two samples.")] = 1.0,
     out: Annotated[Path | None, typer.Option(help="Result file (JSON); default: none.")] = None,
 ) -> None:
     """Load a server, watch its memory, and print the tables. Exit status 1 when memory is not flat."""
     with plain_store(store) as plain:
-        results = measure(plain, seconds, clients, every_s)
+        results = measure(plain, Plan(seconds, clients, pause_s, change_s, every_s))
     report.show(tables(results))
     if out is not None:
         report.write(out, asdict(results))

@@ -184,7 +184,7 @@ class Repository:
             return Change(ChangeKind.KEPT, name, "")
         version = known.manifest.version
         found = await self._aside(lambda: self._store.find(name, version))
-        change = await self._put(found or RefusedVariant(name, str(version), "it is gone from the store"))
+        change = await self._caught(found or RefusedVariant(name, str(version), "it is gone from the store"))
         if change.kind is ChangeKind.REFUSED:
             await self._forget(name)
         return change
@@ -254,14 +254,22 @@ class Repository:
         return bool(self._policy_of([entry.variant()], ()).catalogue.routed())
 
     async def _tried(self, entry: StoredVariant) -> Change:
-        """What fails in a way that nobody foresaw is no reason not to look at the others."""
+        """That there is no room for it is no reason not to look at the others."""
         try:
-            return await self._put(entry)
+            return await self._caught(entry)
         except EffserveError as error:
             if error.kind is not ErrorKind.MEMORY_LIMIT:
                 raise
-            # Others decide about that, too.
             return self._refused(RefusedVariant(*_key(entry), error.detail))
+
+    async def _caught(self, entry: StoredVariant | RefusedVariant) -> Change:
+        """Nor what fails in a way that nobody foresaw."""
+        if isinstance(entry, RefusedVariant):
+            return self._refused(entry)
+        try:
+            return await self._put(entry)
+        except EffserveError:
+            raise
         except Exception as error:
             self._failed[_key(entry)] = entry
             self._observer.observe(StoreUnread(f"{entry.manifest.name} cannot be loaded: {error!r}", error))

@@ -42,13 +42,12 @@ def test_a_short_soak_writes_what_it_watched(tmp_path: Path) -> None:
     nothing is judged."""
     results, store = tmp_path / "results.json", tiny_store(tmp_path / "store")
     command = [sys.executable, "-m", "benchmarks.soak", "--store", str(store), "--out", str(results)]
-    done = subprocess.run(
-        [*command, "--seconds", "6", "--every-s", "0.1"], cwd=ROOT, capture_output=True, text=True, timeout=900
-    )
+    briefly = ["--seconds", "4", "--pause-s", "0.01", "--change-s", "0.5", "--every-s", "0.1"]
+    done = subprocess.run([*command, *briefly], cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert done.returncode in (0, 1), done.stdout + done.stderr
     written: dict[str, Any] = json.loads(results.read_text())
-    assert written["outcomes"]["answered"] > written["outcomes"]["undecodable-image"] > 0
-    assert written["changes"] == 1
+    assert written["outcomes"]["answered"] > 0
+    assert written["changes"] > 0
     assert list(written["trends"]) == ["resident", "own", "proportional", "threads", "files"]
     assert all(one["resident"] > one["own"] > 0 for one in written["samples"])
 
