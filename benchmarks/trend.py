@@ -1,8 +1,10 @@
 """Whether something grows: a robust slope of a series, with an interval, and a rule that judges it.
 
-The slope is the median of the slopes between all pairs of points (Theil 1950), its interval Sen's (1968) by the normal
-approximation of Kendall's statistic: a few peaks do not move it. Points that follow closely are alike, which would make
-the interval too narrow, so the series is cut into parts first, and the median of each counts once.
+What is in hand comes and goes; what leaks stays, and raises the least there is. So the series is cut into a dozen
+parts, long enough for each to hold a whole round of what is done, and the slope is that of the least value in each. It
+is the median of the slopes between all pairs of these (Theil 1950), its interval Sen's (1968) by the normal
+approximation of Kendall's statistic: a few parts without a quiet moment do not move it. Peaks, which are coincidences,
+are compared by what all but a twentieth of the values stay below.
 """
 
 import math
@@ -11,10 +13,11 @@ from dataclasses import dataclass
 from statistics import median
 
 Z95 = 1.96
-PARTS = 40
+PARTS = 12
+PEAK = 0.95
 GROWTH, LARGER = 0.01, 0.05
 """A series is flat that grows by less than this share while it is looked at, or whose slope may be none; and whose
-largest value in the second half is at most so much above that in the first."""
+peak in the second half is at most so much above that in the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,8 @@ class Trend:
     """The slope and its interval (95 %), in the unit of the series for an hour."""
     growth: float
     """By that slope, over the time that was looked at: a share of what is typical."""
-    largest: tuple[float, float]
-    """Of the first half, and of the second."""
+    peaks: tuple[float, float]
+    """Of the first half, and of the second: 95 % of the values are no larger."""
     flat: bool
 
 
@@ -47,7 +50,7 @@ def trend(times_s: Sequence[float], values: Sequence[float]) -> Trend:
     growth = slope * span_s / typical if typical else 0.0
     middle_s = times_s[0] + span_s / 2
     first, second = (
-        max(value for at_s, value in zip(times_s, values, strict=True) if (at_s < middle_s) is early)
+        _peak([value for at_s, value in zip(times_s, values, strict=True) if (at_s < middle_s) is early])
         for early in (True, False)
     )
     flat = (growth < GROWTH or low <= 0) and second <= first * (1 + LARGER)
@@ -57,7 +60,11 @@ def trend(times_s: Sequence[float], values: Sequence[float]) -> Trend:
 def _parts(times_s: Sequence[float], values: Sequence[float]) -> list[tuple[float, float]]:
     size = max(len(values) // PARTS, 1)
     starts = range(0, len(values), size)
-    return [(median(times_s[n : n + size]), median(values[n : n + size])) for n in starts]
+    return [(median(times_s[n : n + size]), min(values[n : n + size])) for n in starts]
+
+
+def _peak(values: Sequence[float]) -> float:
+    return sorted(values)[math.ceil(PEAK * len(values)) - 1]
 
 
 def _interval(slopes: Sequence[float], points: int) -> tuple[float, float]:
