@@ -68,11 +68,11 @@ class Turns:
     """The foreground's lanes, and two sets of lanes behind them. Belongs to one event loop."""
 
     def __init__(self, execute: Executor, body: bytes, front: Variant, behind: Variant, *, load: float) -> None:
-        loop, cores = asyncio.get_running_loop(), usable_cores()
+        cores = usable_cores()
         numbers = itertools.count()
 
         def lanes(prepare: Prepare | None) -> list[ThreadLane]:
-            return [] if prepare is None else [ThreadLane(next(numbers), execute, loop, prepare) for _ in range(cores)]
+            return [] if prepare is None else [ThreadLane(next(numbers), execute, prepare) for _ in range(cores)]
 
         self._front = {kind: lanes(prepare) for kind, (prepare, _) in KINDS.items()}
         self._behind = {kind: lanes(prepare) for kind, (_, prepare) in KINDS.items()}
@@ -122,8 +122,13 @@ class Turns:
             samples.late.append((time.monotonic() - due_s) * 1e3)
 
     def _done(self, lane: ThreadLane, variant: Variant) -> "asyncio.Future[LaneRun | BaseException]":
-        ended: asyncio.Future[LaneRun | BaseException] = asyncio.get_running_loop().create_future()
-        lane.start(self._body, variant, ended.set_result)
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[LaneRun | BaseException] = loop.create_future()
+
+        def done(result: LaneRun | BaseException) -> None:
+            loop.call_soon_threadsafe(ended.set_result, result)
+
+        lane.start(self._body, variant, done)
         return ended
 
 

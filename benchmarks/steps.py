@@ -23,7 +23,7 @@ from service.core.scheduler import Scheduler
 from service.core.state import Running, SystemState
 from service.core.values import AccuracySource, Deadline, ImageHeader, Job, Question, Timing, Variant
 from service.edges.grpc.convert import classify_response
-from service.edges.http.models import AnswerModel
+from service.edges.http.models import answer_json
 from service.pipeline import image
 
 Step = Callable[[], object]
@@ -111,7 +111,7 @@ def _running(lane: int) -> Running:
 def _conversions() -> Steps:
     answer = _answer()
     return {
-        "answer: to JSON": lambda: AnswerModel.of(answer).model_dump_json(),
+        "answer: to JSON": lambda: answer_json(answer),
         "answer: to a protobuf message": lambda: classify_response(answer).SerializeToString(),
     }
 

@@ -261,9 +261,8 @@ def compose(settings: Settings, prepared: Prepared, observer: Observer, clock: C
         confidences=cheapest.accuracy.confidences or (),
     )
     execute = Executor(prepared.loaded.runners.__getitem__, clock, exact=settings.images.exact)
-    loop = asyncio.get_running_loop()
-    threads = [ThreadLane(n, execute, loop, partial(give_way, settings.lanes.nice)) for n in range(count)]
-    threads += [ThreadLane(count + n, execute, loop, yield_to_all) for n in range(behind)]
+    threads = [ThreadLane(n, execute, partial(give_way, settings.lanes.nice)) for n in range(count)]
+    threads += [ThreadLane(count + n, execute, yield_to_all) for n in range(behind)]
 
     def judge(variant: Variant, logits: Logits) -> float:
         return confidence(logits, dataplane.stored(variant).temperature)

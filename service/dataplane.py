@@ -161,29 +161,34 @@ class Dataplane:
         """An edge has the last answer's bytes ready. From lane to here is what later budgets keep in reserve; the
         answer itself cannot tell the last part of it. Time in hand is not counted: that was not for the response."""
         answered_s = request.question.deadline.started_s + answer.timing.total_s
-        self._scheduler.latency.observe_respond(answer.timing.respond_s + self._clock() - answered_s)
+        respond_s = answer.timing.respond_s + self._clock() - answered_s
+        with self._lanes.books:
+            self._scheduler.latency.observe_respond(respond_s)
 
     def plan(self, question: Question) -> Plan:
         """What a request with the reference image would get now. Raises `EffserveError`."""
-        decode_s = self._scheduler.latency.expected_decode_s(REFERENCE_IMAGE)
-        try:
-            return self._scheduler.plan(self._clock(), question, decode_s)
-        except EffserveError as error:
-            # Who only asks wants nothing loaded.
-            error.facts.pop(WANTED, None)
-            raise
+        with self._lanes.books:
+            decode_s = self._scheduler.latency.expected_decode_s(REFERENCE_IMAGE)
+            try:
+                return self._scheduler.plan(self._clock(), question, decode_s)
+            except EffserveError as error:
+                # Who only asks wants nothing loaded.
+                error.facts.pop(WANTED, None)
+                raise
 
     def variants(self) -> tuple[VariantRow, ...]:
         """The live accuracy/latency/cost table, cheapest first."""
-        front = {variant.name for variant in self._catalogue.front(self._scheduler.latency)}
-        rows = [self._row(variant, front) for variant in self._catalogue.known()]
+        with self._lanes.books:
+            front = {variant.name for variant in self._catalogue.front(self._scheduler.latency)}
+            rows = [self._row(variant, front) for variant in self._catalogue.known()]
         return tuple(sorted(rows, key=lambda row: row.expected_ms))
 
     def variant(self, name: str) -> VariantRow:
         """One line of the table. Raises `EffserveError(UNKNOWN_VARIANT)`."""
-        front = {variant.name for variant in self._catalogue.front(self._scheduler.latency)}
         absent = self.not_resident(name)
-        return self._row(self._catalogue.named(name) if absent is None else absent.variant, front)
+        with self._lanes.books:
+            front = {variant.name for variant in self._catalogue.front(self._scheduler.latency)}
+            return self._row(self._catalogue.named(name) if absent is None else absent.variant, front)
 
     def refused(self) -> tuple[RefusedVariant, ...]:
         """Store entries that are not served, with the reason."""
@@ -222,20 +227,22 @@ class Dataplane:
 
     def not_routed(self, variant: Variant) -> str:
         """Why no budget can choose a variant that is served; empty when one can."""
-        return why_never(self._catalogue, variant, self._scheduler.latency)
+        with self._lanes.books:
+            return why_never(self._catalogue, variant, self._scheduler.latency)
 
     def adopt(self, edition: Edition, on_gone: Callable[[], None]) -> None:
         """From now on this is served. Who named what it does not have, and came before, is answered by that.
 
         `on_gone` is called when nobody needs that any more. No other edition may be adopted before.
         """
-        for name, cost in edition.costs.items():
-            self._scheduler.latency.learn(name, cost)
-        before = self._expected()
-        self._entries, self._absent, self._catalogue = edition.entries, edition.absent, edition.policy.catalogue
-        self._stored |= {variant: edition.entries[variant.name] for variant in self._catalogue.variants}
-        now = self._expected()
-        self._lanes.adopt(edition.policy, None if now == before else now[1])
+        with self._lanes.books:
+            for name, cost in edition.costs.items():
+                self._scheduler.latency.learn(name, cost)
+            before = self._expected()
+            self._entries, self._absent, self._catalogue = edition.entries, edition.absent, edition.policy.catalogue
+            self._stored |= {variant: edition.entries[variant.name] for variant in self._catalogue.variants}
+            now = self._expected()
+            self._lanes.adopt(edition.policy, None if now == before else now[1])
         loop = asyncio.get_running_loop()
         # After the last request has been told of.
         self._lanes.grace.when_gone(lambda: loop.call_soon(self._forget, on_gone))
@@ -254,7 +261,8 @@ class Dataplane:
 
     def calibrated(self, name: str) -> VariantCost:
         """What calibration found for a variant that is served."""
-        return self._scheduler.latency.calibrated(name)
+        with self._lanes.books:
+            return self._scheduler.latency.calibrated(name)
 
     def failed(
         self,
@@ -272,14 +280,16 @@ class Dataplane:
 
     def health(self) -> Health:
         """Readiness, refused store entries and live counts."""
+        with self._lanes.books:
+            statistics, latency = self._scheduler.statistics(self._clock()), self._scheduler.latency.statistics()
         return Health(
             ready=self.ready,
             draining=self.draining,
             variants=len(self._entries),
             refused=self._refused,
             loading=self.loading,
-            statistics=self._scheduler.statistics(self._clock()),
-            latency=self._scheduler.latency.statistics(),
+            statistics=statistics,
+            latency=latency,
             choice=self._choice,
             place=self._place,
         )
@@ -287,13 +297,15 @@ class Dataplane:
     def _tell(
         self, request: ClassifyRequest, answer: Answer, job: Job, received_s: float, journey: Journey | None
     ) -> None:
-        alone = self._scheduler.alone(received_s, job)
+        with self._lanes.books:
+            alone = self._scheduler.alone(received_s, job)
         self._observer.observe(RequestAnswered(request.protocol, answer, answer.image.size_bytes, alone, journey))
 
     def _job(self, request: ClassifyRequest, header: ImageHeader) -> Job:
         prepared = isinstance(request.body, Pixels) and request.body.prepared
         named = self._named(request)
-        decode_s = 0.0 if prepared else self._scheduler.latency.expected_decode_s(header)
+        with self._lanes.books:
+            decode_s = 0.0 if prepared else self._scheduler.latency.expected_decode_s(header)
         return Job(next(self._job_ids), request.question, decode_s, header.format, named=named)
 
     def _named(self, request: ClassifyRequest) -> Variant | None:
@@ -311,7 +323,8 @@ class Dataplane:
         for variant in [variant for variant in self._stored if variant not in self._catalogue.variants]:
             del self._stored[variant]
             if variant.name not in self._entries and variant.name not in self._absent:
-                self._scheduler.latency.drop(variant.name)
+                with self._lanes.books:
+                    self._scheduler.latency.drop(variant.name)
         on_gone()
 
     def _members(self, request: ClassifyRequest, served: Served) -> list[Served]:

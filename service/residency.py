@@ -7,7 +7,7 @@ to make room goes before, so that what is being loaded counts as well.
 
 Whoever was loaded stays for a while, as long as ten loads at least: requests that name now this variant and now that
 one cannot keep the service loading.
-[ADR 19](../docs/decisions/0019-memory-limit.md)
+[ADR 20](../docs/decisions/0020-memory-limit.md)
 """
 
 import asyncio
@@ -94,6 +94,8 @@ class Residency:
         self._dataplane: Dataplane | None = None
         self._demand = Demand()
         self._front: tuple[Tenant, ...] = ()
+        self._seconds_per_cost = 1.0
+        """At the present pace, at worst."""
         self._pinned: frozenset[str] = frozenset()
         """What the operator has loaded by name."""
         self._held_until_s: dict[str, float] = {}
@@ -114,7 +116,7 @@ class Residency:
     def watch(self, dataplane: Dataplane) -> None:
         """From now on this is what serves."""
         self._dataplane = dataplane
-        self._front = front(self._tenants())
+        self._look(self._tenants())
 
     def taken_bytes(self) -> int:
         """By what is in memory, as far as is known beforehand."""
@@ -195,7 +197,7 @@ class Residency:
     def _next(self) -> str | None:
         """Whom to load now."""
         now_s, tenants = self._clock(), self._tenants()
-        self._front = front(tenants)
+        self._look(tenants)
         absent = self._watched.absent()
         self._wanted = {name: at_s for name, at_s in self._wanted.items() if name in absent and now_s - at_s < WANTED_S}
         for name in self._wanted:
@@ -205,6 +207,11 @@ class Residency:
         swap = step(tenants, self._served(), self._memory.limit_bytes, must=self._pinned | self._held())
         return None if swap is None else swap.load
 
+    def _look(self, tenants: Collection[Tenant]) -> None:
+        """What requests are counted by, until the next look."""
+        now = self._watched.health().latency
+        self._front, self._seconds_per_cost = front(tenants), now.slowdown * now.tail
+
     def _count(self, answer: Answer) -> None:
         """What its budget would have bought, with nobody else there and everything in memory; or what it named."""
         decision, timing = answer.decision, answer.timing
@@ -212,8 +219,7 @@ class Residency:
             self._demand.count(self._clock(), decision.variant.name, named=True)
             return
         left_s = answer.budget_s - timing.receive_s - timing.decode_s - timing.respond_s
-        now = self._watched.health().latency
-        best = bought(self._front, left_s, now.slowdown * now.tail)
+        best = bought(self._front, left_s, self._seconds_per_cost)
         if best is not None:
             self._demand.count(self._clock(), best.name, named=False)
 

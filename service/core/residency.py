@@ -8,7 +8,7 @@ each variant of the Pareto front is taken to have been bought once.
 The rule is exact: no other set within the limit is more useful. So more memory never gives a less useful set, and what
 is chosen does not depend on the order of anything. The cheapest variant that a budget may choose is always there, for
 it answers whoever has little time. What is left of the limit goes to variants that nobody has asked for.
-[ADR 19](../../docs/decisions/0019-memory-limit.md)
+[ADR 20](../../docs/decisions/0020-memory-limit.md)
 """
 
 import math

@@ -106,6 +106,11 @@ class Scheduler:
         """Those of the foreground."""
         return self._lanes
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether anybody waits for a lane."""
+        return bool(self._waiting)
+
     def submit(self, now_s: float, job: Job) -> list[Action]:
         """Take in a job, or reject it; start what can start. Raises `EffserveError` when nothing is eligible for it."""
         error = self._policy.admit(now_s, job, self.state(now_s), self._costs(coming=1))
@@ -291,7 +296,7 @@ class Scheduler:
 
     def _dispatch(self, now_s: float) -> list[Action]:
         """After what may matter to those who wait."""
-        actions = self._decide(now_s, self._policy.next_action)
+        actions = self._decide(now_s, self._policy.next_action) if self._waiting else []
         self._background.occupy(now_s, len(self._running))
         return actions + self._dispatch_upgrades(now_s)
 
@@ -301,7 +306,7 @@ class Scheduler:
 
     def _decide(self, now_s: float, ask: Callable[[float, SystemState, Costs], Action | None]) -> list[Action]:
         actions: list[Action] = []
-        while action := ask(now_s, self.state(now_s), self._costs()):
+        while (self._waiting or self._background.insured) and (action := ask(now_s, self.state(now_s), self._costs())):
             actions.append(action)
             actions += self._apply(now_s, action)
         return actions

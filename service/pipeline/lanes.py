@@ -1,8 +1,12 @@
 """Lanes: threads that each do everything for one request, and the asyncio shell that performs the scheduler's actions.
 
-The event loop owns the scheduler: a request is submitted there, a lane's completion is posted there, and the actions
-that come back (start this job on that lane, reject that job) are performed there. So no lock guards a decision. A
-lane thread only executes: decode, resize and the session's run release the GIL.
+A request is submitted on the event loop. A lane whose run has ended reports that itself and takes what the scheduler
+gives it next, on its own thread: a way over the event loop would leave its core idle for a tenth of the time. So the
+scheduler, the books, has a lock, which is held while it is asked or told something, and for nothing else. Whatever
+concerns a request, its answer or its refusal, is done on the event loop.
+[ADR 19](../../docs/decisions/0019-lanes-take-their-next-job.md)
+
+Decoding, resizing and the session's run release the GIL.
 """
 
 import asyncio
@@ -10,6 +14,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -60,16 +65,16 @@ OnAnswer = Callable[[Served], None]
 OnAttempt = Callable[[Attempt], None]
 """Takes each run for a request when it has ended. Called on the event loop."""
 Judge = Callable[[Variant, Logits], float]
-"""How sure an answer is, from 0 to 1. Called on the event loop."""
+"""How sure an answer is, from 0 to 1. Called on a lane's thread."""
 Done = Callable[[LaneRun | BaseException], None]
-"""Takes a lane's result. Called on the event loop."""
+"""Takes a lane's result, and may start it anew. Called where the run was; does not raise."""
 
 
 class Lane(Protocol):
     """Executes one job at a time."""
 
     def start(self, body: Source, variant: Variant, done: Done) -> None:
-        """Begin; `done` is called on the event loop when it ends. Only called while the lane is idle."""
+        """Begin; `done` is called when it ends. Only called while the lane is idle, which it is again within `done`."""
 
     def terminate(self) -> None:
         """End what runs soon; `done` then gets `Terminated`, or the result if it was there first."""
@@ -85,12 +90,10 @@ class ThreadLane:
         self,
         number: int,
         execute: Execute,
-        loop: asyncio.AbstractEventLoop,
         prepare: Callable[[], None] = lambda: None,
     ) -> None:
         self._prepare = prepare
         self._execute = execute
-        self._loop = loop
         self._tasks: queue.SimpleQueue[tuple[Source, Variant, Done, Stop] | None] = queue.SimpleQueue()
         self._stop = Stop()
         self._thread = threading.Thread(target=self._work, name=f"lane-{number}", daemon=True)
@@ -114,7 +117,9 @@ class ThreadLane:
         self._prepare()
         while task := self._tasks.get():
             body, variant, done, stop = task
-            self._loop.call_soon_threadsafe(done, self._run(body, variant, stop))
+            done(self._run(body, variant, stop))
+            # Until the next one comes nothing is kept of it: an image has megabytes.
+            del task, body, done, stop
 
     def _run(self, body: Source, variant: Variant, stop: Stop) -> LaneRun | BaseException:
         # The one broad catch of a lane: whatever a job raises belongs to its request, and the lane lives on.
@@ -125,7 +130,8 @@ class ThreadLane:
 
 
 class Lanes:
-    """Takes jobs in, performs the scheduler's actions, hands results back. Belongs to one event loop.
+    """Takes jobs in, performs the scheduler's actions, hands results back. Belongs to the event loop that it is made
+    on.
 
     `lanes` are in the scheduler's order: those of the foreground, then those of the background.
     """
@@ -133,13 +139,18 @@ class Lanes:
     def __init__(
         self, scheduler: Scheduler, lanes: list[Lane], clock: Callable[[], float], judge: Judge = lambda *_: 0.0
     ) -> None:
+        self.books = threading.RLock()
+        """To be held by whoever asks or tells the scheduler anything."""
         self.grace = Grace()
         """Requests and runs in hand."""
         self._scheduler = scheduler
         self._judge = judge
         self._lanes = lanes
         self._clock = clock
+        self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         self._pending: dict[int, _Pending] = {}
+        self._wake_s: float | None = None
+        """When the scheduler wants to be asked again."""
         self._alarm: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
@@ -157,20 +168,25 @@ class Lanes:
         Raises `EffserveError` when the job is rejected or its image cannot be decoded. When the caller is cancelled,
         a job that still waits leaves the queue; one that runs is terminated where that works, and its result dropped.
         """
-        pending = _Pending(body, on_answer, on_attempt, asyncio.get_running_loop().create_future())
-        self._pending[job.id] = pending
+        pending = _Pending(body, on_answer, on_attempt, self._loop.create_future(), self.grace.enter())
         try:
-            self._perform(self._scheduler.submit(self._clock(), job))
+            with self.books:
+                self._pending[job.id] = pending
+                self._perform(self._scheduler.submit(self._clock(), job))
             return await pending.future
         finally:
-            del self._pending[job.id]
-            pending.give_up(self._clock())
-            if pending.future.cancelled():
-                self._perform(self._scheduler.cancel(self._clock(), job.id))
+            with self.books:
+                del self._pending[job.id]
+                pending.give_up(self._clock())
+                if pending.future.cancelled():
+                    self._perform(self._scheduler.cancel(self._clock(), job.id))
+                pending.over = True
+                self._leave(pending)
 
     def adopt(self, policy: Policy, confidences: Iterable[float] | None) -> None:
         """See `Scheduler.adopt`."""
-        self._perform(self._scheduler.adopt(self._clock(), policy, confidences))
+        with self.books:
+            self._perform(self._scheduler.adopt(self._clock(), policy, confidences))
 
     def close(self) -> None:
         """Wait for the jobs in hand and end the lanes."""
@@ -179,31 +195,97 @@ class Lanes:
         for lane in self._lanes:
             lane.close()
 
+    # On any thread, with the books in hand.
+
     def _perform(self, actions: list[Action]) -> None:
         for action in actions:
             match action:
                 case Start(_, job):
                     self._start(action, self._pending[job.id])
                 case Reject(job, error):
-                    self._reject(self._pending[job.id].future, error)
+                    self._on_loop(self._reject, self._pending[job.id].future, error)
                 case Terminate(lane):
                     self._lanes[lane].terminate()
                 case Deliver(job):
-                    self._deliver(self._pending[job.id], action.reason)
-        self._set_alarm()
+                    self._on_loop(self._deliver, self._pending[job.id], action.reason)
+        self._plan_alarm()
 
-    def _set_alarm(self) -> None:
+    def _start(self, action: Start, pending: "_Pending") -> None:
+        pending.run = run = _Run(action, pending, self._clock())
+        pending.running += 1
+        self._lanes[action.lane].start(pending.body, action.decision.variant, partial(self._ended, run))
+
+    def _leave(self, pending: "_Pending") -> None:
+        """A run may outlive its request."""
+        if pending.over and not pending.running:
+            self._on_loop(self.grace.leave, pending.period)
+
+    def _plan_alarm(self) -> None:
         """Ask the scheduler again when it wants to be asked; a later change of plan sets another."""
-        if self._alarm is not None:
-            self._alarm.cancel()
+        wake_s = self._scheduler.wake_s(self._clock())
+        if wake_s != self._wake_s:
+            self._wake_s = wake_s
+            self._on_loop(self._set_alarm)
+
+    # On the lane's thread; `_close_books` on either.
+
+    def _ended(self, run: "_Run", result: LaneRun | BaseException) -> None:
+        """The lane takes its next job at once if there is one. If there is none, the books can wait: the interpreter
+        runs one thread at a time, and the answer goes first."""
+        insures = run.start.job.question.insures
+        if not insures and not self._scheduler.has_waiting:
+            self._on_loop(self._answer_first, run, result)
+            return
+        # What an insured request gets next depends on what the scheduler says.
+        self._on_loop(self._take if insures else self._answer, run, result)
+        self._close_books(run, result)
+
+    def _close_books(self, run: "_Run", result: LaneRun | BaseException) -> None:
+        try:
+            observed = self._observation(run.start, result)
+            with self.books:
+                self._perform(self._report(run.start, result, observed))
+        except BaseException as error:
+            self._on_loop(self._salvage, run, error)
+        else:
+            if run.start.job.question.insures:
+                self._on_loop(self._keep, run)
+        finally:
+            with self.books:
+                run.pending.running -= 1
+                self._leave(run.pending)
+
+    def _report(self, start: Start, result: LaneRun | BaseException, observed: Observation | None) -> list[Action]:
         now_s = self._clock()
-        wake_s = self._scheduler.wake_s(now_s)
-        self._alarm = None
-        if wake_s is not None:
-            self._alarm = asyncio.get_running_loop().call_later(wake_s - now_s, self._tick)
+        if isinstance(result, Terminated):
+            return self._scheduler.terminated(now_s, start.lane)
+        return self._scheduler.finish(now_s, start.lane, observed)
+
+    def _observation(self, start: Start, result: LaneRun | BaseException) -> Observation | None:
+        if not isinstance(result, LaneRun):
+            return None
+        job, variant = start.job, start.decision.variant
+        sure = self._judge(variant, result.logits) if job.question.cascades else 0.0
+        return Observation(variant.name, job.image_format, job.decode_s, result.decode_s, result.inference_s, sure)
+
+    def _on_loop(self, do: Callable[..., None], *what: object) -> None:
+        """In the order in which it is asked for, by whichever thread: what is kept in hand is there when it is to be
+        delivered."""
+        own = threading.get_ident() == self._thread
+        (self._loop.call_soon if own else self._loop.call_soon_threadsafe)(do, *what)
+
+    # On the event loop.
 
     def _tick(self) -> None:
-        self._perform(self._scheduler.tick(self._clock()))
+        with self.books:
+            self._wake_s = None
+            self._perform(self._scheduler.tick(self._clock()))
+
+    def _set_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        wake_s = self._wake_s
+        self._alarm = None if wake_s is None else self._loop.call_later(wake_s - self._clock(), self._tick)
 
     def _reject(self, future: "asyncio.Future[Served]", error: EffserveError) -> None:
         if not future.done():
@@ -216,67 +298,45 @@ class Lanes:
             decision = served.decision if reason is None else replace(served.decision, reason=reason)
             pending.future.set_result(replace(served, decision=decision, hold_s=hold_s))
 
-    def _start(self, action: Start, pending: "_Pending") -> None:
-        dispatched_s = self._clock()
-        pending.begun = action, dispatched_s
-        # A run may outlive its request.
-        period = self.grace.enter()
+    def _answer_first(self, run: "_Run", result: LaneRun | BaseException) -> None:
+        """What waits for the answer comes before what is asked for now."""
+        self._answer(run, result)
+        self._loop.call_soon(self._close_books, run, result)
 
-        def done(result: LaneRun | BaseException) -> None:
-            try:
-                self._finish(action, pending, dispatched_s, result)
-            finally:
-                self.grace.leave(period)
+    def _answer(self, run: "_Run", result: LaneRun | BaseException) -> None:
+        """The only answer there is to be."""
+        self._take(run, result)
+        if run.pending.in_hand is not None and not run.pending.future.done():
+            run.pending.future.set_result(run.pending.in_hand)
 
-        self._lanes[action.lane].start(pending.body, action.decision.variant, done)
-
-    def _finish(self, start: Start, pending: "_Pending", dispatched_s: float, result: LaneRun | BaseException) -> None:
-        if not pending.future.done():
-            pending.ended(self._clock(), result)
-        if isinstance(result, Terminated):
-            self._perform(self._scheduler.terminated(self._clock(), start.lane))
+    def _take(self, run: "_Run", result: LaneRun | BaseException) -> None:
+        """Into the hand; or tell that it failed."""
+        run.ended(self._clock(), result)
+        pending, start = run.pending, run.start
+        if pending.future.done() or isinstance(result, Terminated):
             return
-        if start.job.in_hand is not None and isinstance(result, BaseException):
-            self._upgrade_failed(start, result)
-            return
-        kept = isinstance(result, LaneRun) and start.job.question.insures
-        if isinstance(result, LaneRun) and not pending.future.done():
+        if isinstance(result, LaneRun):
             earlier = pending.in_hand if start.job.question.cascades else None
-            pending.in_hand = Served(start.decision, result, dispatched_s, earlier=earlier)
+            pending.in_hand = Served(start.decision, result, run.dispatched_s, earlier=earlier)
             pending.held_from_s = None
-        # The lane gets its next job before this one's answer is built: lanes are what there is too little of.
-        try:
-            self._perform(self._scheduler.finish(self._clock(), start.lane, self._observation(start, result)))
-        except BaseException:
-            # Then nothing will deliver what is kept.
-            kept = False
-            raise
-        finally:
-            # Whatever the bookkeeping does, the request that is done gets its result.
-            if not pending.future.done():
-                self._pass_on(pending, result, kept=kept)
-
-    def _observation(self, start: Start, result: LaneRun | BaseException) -> Observation | None:
-        if not isinstance(result, LaneRun):
-            return None
-        job, variant = start.job, start.decision.variant
-        sure = self._judge(variant, result.logits) if job.question.cascades else 0.0
-        return Observation(variant.name, job.image_format, job.decode_s, result.decode_s, result.inference_s, sure)
-
-    def _upgrade_failed(self, start: Start, error: BaseException) -> None:
-        """No failure of the request, which has its answer; told to whoever takes care of the loop's."""
-        loop, name = asyncio.get_running_loop(), start.decision.variant.name
-        loop.call_exception_handler({"message": f"an upgrade to {name} failed", "exception": error})
-        self._perform(self._scheduler.finish(self._clock(), start.lane, None))
-
-    def _pass_on(self, pending: "_Pending", result: LaneRun | BaseException, *, kept: bool) -> None:
-        if isinstance(result, BaseException):
+        elif start.job.in_hand is None:
             pending.future.set_exception(result)
-        elif pending.in_hand is not None and kept:
+        else:
+            # No failure of the request, which has its answer; told to whoever takes care of the loop's.
+            message = f"an upgrade to {start.decision.variant.name} failed"
+            self._loop.call_exception_handler({"message": message, "exception": result})
+
+    def _keep(self, run: "_Run") -> None:
+        """Show what a better one may follow, unless the scheduler has said that none will."""
+        pending = run.pending
+        if pending.in_hand is not None and pending.held_from_s is None and not pending.future.done():
             pending.held_from_s = self._clock()
             pending.on_answer(pending.in_hand)
-        elif pending.in_hand is not None:
-            pending.future.set_result(pending.in_hand)
+
+    def _salvage(self, run: "_Run", error: BaseException) -> None:
+        """Whatever the bookkeeping does, the request that is done gets its result: nothing else would deliver it."""
+        self._deliver(run.pending, None)
+        self._loop.call_exception_handler({"message": "bookkeeping failed", "exception": error})
 
 
 @dataclass(slots=True)
@@ -285,29 +345,43 @@ class _Pending:
     on_answer: OnAnswer
     on_attempt: OnAttempt
     future: asyncio.Future[Served]
+    period: int
+    """See `Grace`."""
     in_hand: Served | None = None
     held_from_s: float | None = None
     """None until something better is tried: the way here from the lane's thread is no holding, but part of every
     response."""
-    begun: tuple[Start, float] | None = None
-    """What runs for it, and since when."""
-
-    def ended(self, now_s: float, result: LaneRun | BaseException) -> None:
-        """Tell how the run went."""
-        if isinstance(result, LaneRun):
-            ended_s = result.started_s + result.decode_s + result.inference_s
-            self._tell(Ending.ANSWERED, ended_s, result.started_s, result.decode_s)
-        else:
-            self._tell(Ending.TERMINATED if isinstance(result, Terminated) else Ending.FAILED, now_s)
+    run: "_Run | None" = None
+    """The latest."""
+    running: int = 0
+    over: bool = False
 
     def give_up(self, now_s: float) -> None:
         """The request is over; what runs for it runs for nobody."""
-        self._tell(Ending.GIVEN_UP, now_s)
+        if self.run is not None:
+            self.run.tell(Ending.GIVEN_UP, now_s)
 
-    def _tell(self, ending: Ending, ended_s: float, started_s: float | None = None, decode_s: float = 0.0) -> None:
-        if self.begun is None:
+
+@dataclass(slots=True)
+class _Run:
+    start: Start
+    pending: _Pending
+    dispatched_s: float
+    told: bool = False
+
+    def ended(self, now_s: float, result: LaneRun | BaseException) -> None:
+        """Tell how it went."""
+        if isinstance(result, LaneRun):
+            ended_s = result.started_s + result.decode_s + result.inference_s
+            self.tell(Ending.ANSWERED, ended_s, result.started_s, result.decode_s)
+        else:
+            self.tell(Ending.TERMINATED if isinstance(result, Terminated) else Ending.FAILED, now_s)
+
+    def tell(self, ending: Ending, ended_s: float, started_s: float | None = None, decode_s: float = 0.0) -> None:
+        """Once: what is told of a request that is over stays."""
+        if self.told:
             return
-        (start, dispatched_s), self.begun = self.begun, None
-        began_s = dispatched_s if started_s is None else started_s
-        upgrade = start.job.in_hand is not None
-        self.on_attempt(Attempt(start.decision, upgrade, ending, began_s, ended_s, decode_s))
+        self.told = True
+        began_s = self.dispatched_s if started_s is None else started_s
+        upgrade = self.start.job.in_hand is not None
+        self.pending.on_attempt(Attempt(self.start.decision, upgrade, ending, began_s, ended_s, decode_s))

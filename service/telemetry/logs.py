@@ -53,7 +53,8 @@ def configure(*, level: str, json: bool | None, stream: TextIO | None = None, wo
     structlog.configure(
         processors=[*shared, *rendered],
         wrapper_class=_from_level(level),
-        logger_factory=structlog.PrintLoggerFactory(stream or sys.stdout),
+        # One write for each line; printing makes two.
+        logger_factory=structlog.WriteLoggerFactory(stream or sys.stdout),
         cache_logger_on_first_use=False,
     )
 

@@ -16,6 +16,7 @@ import pytest_asyncio
 
 from model_store import manifest as manifests
 from service.core.errors import ErrorKind
+from service.edges.http.models import AnswerModel
 from service.edges.status import STATUS
 from service.pipeline.image import decode
 from service.pipeline.session import Session, SessionOptions
@@ -69,6 +70,13 @@ async def test_a_photo_is_answered_by_the_most_accurate_variant_that_fits(kit: K
     answer = (await classify(kit)).raise_for_status().json()
     assert (answer["decision"]["variant"], answer["decision"]["reason"]) == ("b1", "most_accurate_that_fits")
     assert answer["budget"]["met"] is True
+
+
+@pytest.mark.parametrize("query", [ENOUGH, f"{ENOUGH}&explain=true", "budget_ms=1", f"{ENOUGH}&policy=p3"])
+async def test_an_answer_is_what_the_api_page_says(kit: Kit, query: str) -> None:
+    """Member by member, in order: it is written without the model that the page is made from."""
+    response = (await classify(kit, query)).raise_for_status()
+    assert AnswerModel.model_validate_json(response.content).model_dump_json() == response.text
 
 
 async def test_probabilities_are_those_of_the_graph(kit: Kit, store: Path) -> None:

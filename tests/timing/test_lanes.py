@@ -7,7 +7,9 @@ import random
 import numpy as np
 import pytest
 
+from service.core.actions import Action
 from service.core.errors import EffserveError, ErrorKind
+from service.core.latency import Observation
 from service.core.scheduler import Scheduler
 from service.core.sharing import SharedTime
 from service.core.simulator import Arrival, simulate
@@ -401,7 +403,24 @@ async def test_a_fault_in_the_bookkeeping_does_not_lose_a_result(
 
     monkeypatch.setattr(shell._scheduler, "finish", broken)
     assert (await shell.run(job(1, 1.0), b"")).run.inference_s > 0
+    await asyncio.sleep(0.001)
     assert "broken bookkeeping" in caplog.text
+
+
+async def test_an_answer_does_not_wait_for_the_books_when_nobody_else_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are closed after it, and before anything else happens."""
+    shell, closed = _shell(1), list[int]()
+    finish = shell._scheduler.finish
+
+    def noted(now_s: float, lane: int, run: Observation | None) -> list[Action]:
+        closed.append(lane)
+        return finish(now_s, lane, run)
+
+    monkeypatch.setattr(shell._scheduler, "finish", noted)
+    await shell.run(job(1, 1.0), b"")
+    assert closed == []
+    await asyncio.sleep(0)
+    assert closed == [0]
 
 
 async def test_nothing_is_left_behind_after_any_outcome() -> None:

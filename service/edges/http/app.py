@@ -40,6 +40,8 @@ from service.edges.http.models import (
     PlanModel,
     VariantModel,
     VariantsModel,
+    answer_json,
+    timing_ms,
 )
 from service.edges.http.openapi import (
     EVENTS,
@@ -361,8 +363,7 @@ class _Edge:
         return shown
 
     def _answered(self, answer: Answer) -> Response:
-        shown = AnswerModel.of(answer)
-        return self._response(shown.model_dump_json(), _headers(shown))
+        return self._response(answer_json(answer), _headers(answer))
 
     async def _events(self, request: Request, asked: ClassifyParameters) -> AsyncGenerator[bytes, None]:
         """An event for each answer. A failure after the first is an event too; one before it is raised."""
@@ -407,7 +408,7 @@ class _Edge:
                 async for picture in pictures:
                     yield picture
 
-    def _response(self, content: str, headers: dict[str, str] | None = None, status: int = 200) -> Response:
+    def _response(self, content: str | bytes, headers: dict[str, str] | None = None, status: int = 200) -> Response:
         response = Response(content, status, headers, "application/json")
         self._say_goodbye(response)
         return response
@@ -419,7 +420,7 @@ class _Edge:
 
 
 def _event(answer: Answer) -> bytes:
-    return event("final" if answer.final else "answer", AnswerModel.of(answer).model_dump_json())
+    return event("final" if answer.final else "answer", answer_json(answer).decode())
 
 
 def _parameters(request: Request) -> tuple[ClassifyParameters, float | None]:
@@ -456,9 +457,9 @@ def _named(error: Exception) -> EffserveError:
     return EffserveError(ErrorKind.MALFORMED_REQUEST, str(getattr(error, "detail", error))[:200])
 
 
-def _headers(answer: AnswerModel) -> dict[str, str]:
+def _headers(answer: Answer) -> dict[str, str]:
     return {
         "X-Request-Id": answer.request_id,
-        "X-Model-Variant": answer.decision.variant,
-        "Server-Timing": server_timing(answer.timing_ms.model_dump()),
+        "X-Model-Variant": answer.decision.variant.name,
+        "Server-Timing": server_timing(timing_ms(answer.timing)),
     }

@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.core.errors import EffserveError, ErrorKind
 from service.edges.http.listening import HANDSHAKE_S, backlog, bound, refuses_handshakes
+from service.edges.http.one_write import OneWrite
 
 
 def _timed_protocol(clock: Callable[[], float], on_lost: Callable[[], None]) -> type[asyncio.Protocol]:
@@ -26,7 +27,7 @@ def _timed_protocol(clock: Callable[[], float], on_lost: Callable[[], None]) -> 
         connection is lost, and lets it be cut."""
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
+            super().connection_made(OneWrite(transport))  # type: ignore[arg-type]
             self._watchers: set[Callable[[], None]] = set()
 
         def on_message_begin(self) -> None:

@@ -1,4 +1,4 @@
-"""Lanes on real threads: results come back on the event loop, and a run can be ended while it goes on."""
+"""Lanes on real threads: a result is told where it was made, and a run can be ended while it goes on."""
 
 import asyncio
 import random
@@ -26,15 +26,20 @@ PATIENCE_S = 60
 @asynccontextmanager
 async def lane(execute: Execute) -> AsyncIterator[ThreadLane]:
     """One lane, whose thread is gone afterwards."""
-    made = ThreadLane(0, execute, asyncio.get_running_loop())
+    made = ThreadLane(0, execute)
     yield made
     await asyncio.to_thread(made.close)
 
 
 def started(on: ThreadLane, body: bytes = b"", name: Variant = B0) -> "asyncio.Future[LaneRun | BaseException]":
     """Begin a run; its result comes."""
-    result: asyncio.Future[LaneRun | BaseException] = asyncio.get_running_loop().create_future()
-    on.start(body, name, result.set_result)
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[LaneRun | BaseException] = loop.create_future()
+
+    def done(run: LaneRun | BaseException) -> None:
+        loop.call_soon_threadsafe(result.set_result, run)
+
+    on.start(body, name, done)
     return result
 
 
@@ -52,8 +57,8 @@ def until_asked(begun: threading.Event) -> Execute:
     return execute
 
 
-async def test_a_result_comes_back_on_the_loop() -> None:
-    """Though another thread has made it."""
+async def test_a_result_is_told_on_the_thread_that_made_it() -> None:
+    """Which has a name, and got what it was given."""
     threads: list[str] = []
 
     def execute(body: Source, name: Variant, _: Stop) -> LaneRun:
@@ -61,12 +66,36 @@ async def test_a_result_comes_back_on_the_loop() -> None:
         assert (body, name) == (b"body", B0)
         return ANSWER
 
-    loop_thread = threading.current_thread()
+    told = threading.Event()
+
+    def done(_: LaneRun | BaseException) -> None:
+        threads.append(threading.current_thread().name)
+        told.set()
+
     async with lane(execute) as subject:
-        done: asyncio.Future[threading.Thread] = asyncio.get_running_loop().create_future()
-        subject.start(b"body", B0, lambda _: done.set_result(threading.current_thread()))
-        assert await done is loop_thread
-    assert threads == ["lane-0"]
+        subject.start(b"body", B0, done)
+        assert await asyncio.to_thread(told.wait, PATIENCE_S)
+    assert threads == ["lane-0", "lane-0"]
+
+
+async def test_a_lane_is_started_anew_by_whoever_takes_its_result() -> None:
+    """On its own thread, without anybody else."""
+    threads: list[threading.Thread] = []
+    last = threading.Event()
+
+    def execute(_: Source, __: Variant, ___: Stop) -> LaneRun:
+        threads.append(threading.current_thread())
+        return ANSWER
+
+    async with lane(execute) as subject:
+
+        def again(_: LaneRun | BaseException) -> None:
+            subject.start(b"", B0, lambda _: last.set())
+
+        subject.start(b"", B0, again)
+        assert await asyncio.to_thread(last.wait, PATIENCE_S)
+    assert len(threads) == 2
+    assert len(set(threads)) == 1
 
 
 async def test_whatever_a_run_raises_is_its_result() -> None:
