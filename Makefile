@@ -152,15 +152,17 @@ $(OPENVINO)/stamp: requirements/run.txt requirements/openvino.txt pyproject.toml
 	@touch $@
 
 .PHONY: bench
-bench: figures peers ## everything about speed, on this machine (20 minutes; leave it alone): the next two
+bench: figures peers ## everything about speed, on this machine (25 minutes; leave it alone): the next two
 
 .PHONY: figures
 figures: $(VENV)/dev.stamp ## the service's own figures (10 minutes)
 	$(BIN)/effserve build --store $(UNTRAINED)
 	$(BIN)/python -m benchmarks.figures --store $(UNTRAINED)
 
+# Each round visits every contender for ten seconds, three of which only bring back what the kernel took from it while it
+# stood still: with all peers there that is three minutes, four times, and as long to start them once.
 .PHONY: peers
-peers: $(VENV)/dev.stamp $(PEERS:%=$(PEER)-%/tried) ## beside other model servers (10 minutes, and installs them), and its page
+peers: $(VENV)/dev.stamp $(PEERS:%=$(PEER)-%/tried) ## beside other model servers (15 minutes, and installs them), and its page
 	$(BIN)/effserve build b0 --store $(UNTRAINED)
 	$(BIN)/python -m benchmarks.peers --store $(UNTRAINED) --out benchmarks/results/peers.json
 	$(BIN)/python docs/generate.py

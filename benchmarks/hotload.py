@@ -24,7 +24,7 @@ from benchmarks import machine, photos, report
 from benchmarks.clients import HOST
 from benchmarks.realtime.loader import Sent, send
 from benchmarks.report import Table, ms, say
-from benchmarks.server import Server, plain_store, serving
+from benchmarks.server import SETTLE_S, Server, plain_store, serving
 from benchmarks.stats import Spread
 
 BUDGET_MS = 10_000
@@ -41,7 +41,7 @@ class Plan:
     loaded: str
     rate_per_s: float
     seconds: float
-    """Of a phase."""
+    """Of a phase, after the first `SETTLE_S`, which do not count: between two phases nobody asks for anything."""
     pairs: int
     protocol: str
 
@@ -112,8 +112,9 @@ def _phase(server: Server, changer: Changer, folder: Path, plan: Plan, number: i
             sent = _sent(server, schedule, plan)
     else:
         sent = _sent(server, schedule, plan)
-    phase.latency_ms = [one.latency_s * 1e3 for one in sent if one.reply is not None]
-    phase.failures = [one.failure for one in sent if one.reply is None]
+    counted = [one for one in sent if one.at_s >= SETTLE_S]
+    phase.latency_ms = [one.latency_s * 1e3 for one in counted if one.reply is not None]
+    phase.failures = [one.failure for one in counted if one.reply is None]
     return phase
 
 
@@ -133,7 +134,7 @@ def _sent(server: Server, schedule: Path, plan: Plan) -> tuple[Sent, ...]:
 def _schedule(plan: Plan, seed: int) -> str:
     """Gaps are exponential."""
     draw, at_s, lines = random.Random(seed), 0.0, ["arrival_s,budget_ms"]
-    while (at_s := at_s + draw.expovariate(plan.rate_per_s)) < plan.seconds:
+    while (at_s := at_s + draw.expovariate(plan.rate_per_s)) < SETTLE_S + plan.seconds:
         lines.append(f"{at_s:.6f},{BUDGET_MS}")
     return "\n".join(lines) + "\n"
 

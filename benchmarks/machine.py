@@ -83,19 +83,28 @@ class Others:
 @contextmanager
 def watching(figure: str, seen: list[Others]) -> Iterator[None]:
     """Adds one entry to `seen` at the end."""
-    started_s, busy_s, ours_s = time.monotonic(), _busy_s(), _ours_s()
+    started_s, busy_s, ours_s = time.monotonic(), cores().busy_s, _ours_s()
     yield
     seconds = time.monotonic() - started_s
-    others_s = (_busy_s() - busy_s) - (_ours_s() - ours_s)
+    others_s = (cores().busy_s - busy_s) - (_ours_s() - ours_s)
     share = others_s / (seconds * (os.cpu_count() or 1))
     seen.append(Others(figure, round(seconds, 1), round(max(share, 0.0), 3)))
 
 
-def _busy_s() -> float:
-    """Time that all cores together were not idle, since boot."""
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """All of them together, since boot."""
+
+    busy_s: float
+    """With what the host took."""
+    idle_s: float
+
+
+def cores() -> Cores:
+    """Until now."""
     fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
-    user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields[:8])
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    user, nice, system, idle, iowait, irq, softirq, steal = (int(one) / os.sysconf("SC_CLK_TCK") for one in fields[:8])
+    return Cores(user + nice + system + irq + softirq + steal, idle + iowait)
 
 
 def _ours_s() -> float:
@@ -138,6 +147,35 @@ def _stat(folder: Path) -> list[str]:
         return (folder / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return []
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """Of a process: its processor time so far."""
+
+    first: bool
+    """In a server the event loop's."""
+    gives_way: bool
+    """By its priority: in the service, lanes do, and threads that ONNX Runtime has for runs."""
+    user_s: float
+    system_s: float
+
+    @property
+    def cpu_s(self) -> float:
+        """Both."""
+        return self.user_s + self.system_s
+
+
+def threads(pid: int) -> list[Thread]:
+    """Of a process, those that live. Raises `OSError`."""
+    found = ((task, _stat(task)) for task in Path(f"/proc/{pid}/task").iterdir())
+    return [_thread(fields, first=task.name == str(pid)) for task, fields in found if fields]
+
+
+def _thread(fields: list[str], *, first: bool) -> Thread:
+    """Niceness and policy are fields 19 and 41 of proc_pid_stat(5)."""
+    user_s, system_s = (int(field) / os.sysconf("SC_CLK_TCK") for field in fields[11:13])
+    return Thread(first, int(fields[16]) > 0 or int(fields[38]) == os.SCHED_IDLE, user_s, system_s)
 
 
 def first_thread_cpu_s(pid: int) -> float:

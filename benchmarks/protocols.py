@@ -44,7 +44,8 @@ class Way:
 
 
 def measure(store: Path, images: Sequence[bytes], *, requests: int, calibrate_s: float) -> list[Way]:
-    """Each way asks each photo before the next one is taken, in an order that turns with every round."""
+    """Each way asks each photo before the next one is taken, in an order that turns with every round: none waits so
+    long that a kernel would take its memory."""
     with serving(store, calibrate_s=calibrate_s) as server, ExitStack() as stack:
         ways = _ways(server, stack)
         costs: dict[str, list[Cost]] = {name: [] for name in ways}

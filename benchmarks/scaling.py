@@ -6,7 +6,6 @@ wait, and how much processor time the service spent on a request outside its lan
 which one process has to do one at a time. How many lanes one loop carries follows from that (docs/scaling.md).
 """
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,17 +20,12 @@ import typer
 from benchmarks import machine, photos, report
 from benchmarks.clients import Client, GrpcClient, HttpClient
 from benchmarks.report import Table, ms, say
-from benchmarks.server import Server, plain_store, serving
+from benchmarks.server import SETTLE_S, Server, plain_store, serving
 from benchmarks.stats import Spread
 from service.pipeline.cpus import usable_cores
 
 VARIANT = "b0"
 CLIENTS: dict[str, Callable[[Server], Client]] = {"http": HttpClient, "grpc": GrpcClient}
-WARM_UP_S = 1.0
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_UTIME, _STIME, _NICE, _POLICY = 11, 12, 16, 38
-"""Fields of /proc/…/stat after the name of the thread (proc_pid_stat(5), from 3 on)."""
-_IDLE = "5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +67,8 @@ def measure(store: Path, photo: bytes, *, turns: int, seconds: float, clients: i
 def _turn(server: Server, workers: int, protocol: str, photo: bytes, seconds: float, clients: int) -> Turn:
     latency_ms: list[float] = []
     with _asking(lambda: CLIENTS[protocol](server), photo, clients, latency_ms):
-        time.sleep(WARM_UP_S)
+        # Meanwhile the other server had its turn, and nobody asked this one.
+        time.sleep(SETTLE_S)
         first, before_s, started_s = len(latency_ms), _outside_lanes_s(server.pid), time.perf_counter()
         time.sleep(seconds)
         last, spent_s, took_s = (
@@ -108,23 +103,8 @@ def _asking(make: Callable[[], Client], photo: bytes, clients: int, latency_ms: 
 
 def _outside_lanes_s(pid: int) -> float:
     """Processor time of all threads of the service that are no lanes: those give way, and so are told apart."""
-    return sum(
-        map(_thread_s, [task for process in _processes(pid) for task in Path(f"/proc/{process}/task").iterdir()])
-    )
-
-
-def _processes(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *map(int, children)]
-
-
-def _thread_s(task: Path) -> float:
-    try:
-        fields = (task / "stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError:
-        return 0.0
-    lane = int(fields[_NICE]) > 0 or fields[_POLICY] == _IDLE
-    return 0.0 if lane else (int(fields[_UTIME]) + int(fields[_STIME])) / TICKS_PER_S
+    every = [thread for process in machine.family(pid) for thread in machine.threads(process)]
+    return sum(thread.cpu_s for thread in every if not thread.gives_way)
 
 
 def table(turns: list[Turn]) -> Table:

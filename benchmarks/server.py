@@ -12,15 +12,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.machine import ROOT
 from service.pipeline.store import StoredVariant, scan
 
 START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 30.0
+SETTLE_S = 3.0
+"""Of requests that do not count, before figures of a server that nobody asked for some seconds: a kernel may have taken
+memory from it meanwhile, which comes back page by page (`python -m benchmarks.peers.pauses`)."""
 PLAIN = re.compile(r"b[0-7]")
 _PORTS = re.compile(r"http://\S+:(\d+) and grpc://\S+:(\d+),")
 
@@ -63,10 +67,15 @@ def variants(store: Path) -> list[StoredVariant]:
 
 @contextmanager
 def serving(
-    store: Path, *, calibrate_s: float, lanes: int | None = None, settings: Mapping[str, str] | None = None
+    store: Path,
+    *,
+    calibrate_s: float,
+    lanes: int | None = None,
+    settings: Mapping[str, str] | None = None,
+    program: Sequence[str] = (),
 ) -> Iterator[Server]:
     """A ready server, stopped at the end. `calibrate_s` is the time spent on each variant at start-up; `settings` are
-    more of them, as environment variables.
+    more of them, as environment variables; `program` stands in the place of `effserve`.
 
     Raises `ServerError`.
     """
@@ -74,7 +83,8 @@ def serving(
         log = Path(folder) / "log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                command(store),
+                command(store, program),
+                cwd=ROOT,
                 env=_environment(calibrate_s, lanes) | dict(settings or {}),
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -85,11 +95,11 @@ def serving(
             _stop(process)
 
 
-def command(store: Path) -> list[str]:
+def command(store: Path, program: Sequence[str] = ()) -> list[str]:
     """How it is started. Latency does not depend on the weights, so untrained ones are routed to as well."""
-    effserve = Path(sys.executable).with_name("effserve")
     return [
-        str(effserve), "serve", "--store", str(store), "--http-port", "0", "--grpc-port", "0", "--route-untrained",
+        *(program or [str(Path(sys.executable).with_name("effserve"))]), "serve", "--store", str(store.resolve()),
+        "--http-port", "0", "--grpc-port", "0", "--route-untrained",
     ]  # fmt: skip
 
 

@@ -17,7 +17,7 @@ PARTS = 12
 PEAK = 0.95
 GROWTH, LARGER = 0.01, 0.05
 """A series is flat that grows by less than this share while it is looked at, or whose slope may be none; and whose
-peak in the second half is at most so much above that in the first."""
+peak in the second half is at most so much, or one, above that in the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def trend(times_s: Sequence[float], values: Sequence[float]) -> Trend:
         _peak([value for at_s, value in zip(times_s, values, strict=True) if (at_s < middle_s) is early])
         for early in (True, False)
     )
-    flat = (growth < GROWTH or low <= 0) and second <= first * (1 + LARGER)
+    flat = (growth < GROWTH or low <= 0) and second <= max(first * (1 + LARGER), first + 1)
     return Trend(typical, slope * 3600, low * 3600, high * 3600, growth, (first, second), flat)
 
 

@@ -52,6 +52,10 @@ A flag wins over the environment, the environment over the settings file, the fi
 a setting and a value out of its range end the start with one line that names them. Settings do not change while the
 service runs.
 
+One thing is set that is no setting of the service: the limit of open files, of which each connection is one. The soft
+limit (`ulimit -Sn`, often 1,024) is raised to the hard one at the start, so raise the hard one (`LimitNOFILE=` in a
+unit of systemd, `ulimits` in a compose file) where more connections are wanted.
+
 The file is TOML with one table for each group; `--config FILE` or `EFFSERVE_CONFIG` names it:
 
 ```toml

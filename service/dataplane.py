@@ -115,6 +115,7 @@ class Dataplane:
         self._answers = Counter[str]()
         self.ready = False
         self.draining = False
+        self.cutting = False
         self.loading: tuple[StoreEntry, ...] = ()
         """Variants that are being loaded, as `Health` shows them."""
 
@@ -145,7 +146,7 @@ class Dataplane:
 
             answer = answer_with(await self._lanes.run(job, request.body, earlier, attempts.append), final=True)
         except BaseException as error:
-            failure = _named(error)
+            failure = _named(error, cut=self.cutting)
             asked, journey = request.question, _journey(request.trace, started_s, attempts)
             self._fail(request.protocol, request.request_id, failure, asked.deadline, started_s, asked.variant, journey)
             if failure is error or isinstance(error, asyncio.CancelledError):
@@ -447,10 +448,12 @@ def _timing(started_s: float, received_s: float, served: Served, ended_s: float)
     )
 
 
-def _named(error: BaseException) -> EffserveError:
+def _named(error: BaseException, *, cut: bool) -> EffserveError:
     """The named failure behind an exception; anything unforeseen is a fault of ours, with its cause kept."""
     if isinstance(error, EffserveError):
         return error
     if isinstance(error, asyncio.CancelledError):
+        if cut:
+            return EffserveError(ErrorKind.DRAINING, "cut off: the service shut down before it was answered")
         return EffserveError(ErrorKind.CANCELLED, "the client went away")
     return fault(error)

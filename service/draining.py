@@ -19,6 +19,8 @@ class Served(Protocol):
 
     ready: bool
     draining: bool
+    cutting: bool
+    """The time to finish is over: what ends from now on without an answer was cut off, and not left by its client."""
 
 
 class Http(Protocol):
@@ -87,8 +89,16 @@ async def drain(
         await asyncio.wait_for(stop.wait(), grace_s)
     left = f"requests in hand: {count()}, to be finished within {timeout_s:g} s"
     observer.observe(LifecycleChanged("closing", f"nothing new is taken in; {left}"))
+    late = await close(served, http, grpc, count=count, timeout_s=timeout_s)
+    became = f"still in hand after {timeout_s:g} s: {late}" if late else "all requests are finished"
+    return f"{loop.time() - began_s:.1f} s after {name}; {became}"
+
+
+async def close(served: Served, http: Http, grpc: Grpc, *, count: Callable[[], int], timeout_s: float) -> int:
+    """Finish what is in hand; how many were not finished in time, and are cut off."""
     closing = asyncio.gather(http.stop(), grpc.stop(timeout_s))
     await asyncio.wait([closing], timeout=timeout_s)
-    became = "all requests are finished" if closing.done() else f"still in hand after {timeout_s:g} s: {count()}"
+    served.cutting = not closing.done()
+    late = count() if served.cutting else 0
     await closing
-    return f"{loop.time() - began_s:.1f} s after {name}; {became}"
+    return late

@@ -81,14 +81,18 @@ class Repository:
     def __repr__(self) -> str:
         return f"<Repository changes={self._changes} loading={self._dataplane.loading}>"
 
+    def check_explicit(self) -> None:
+        """Raises `EffserveError(CHANGES_FORBIDDEN)` unless single variants may be loaded and unloaded."""
+        self._allow(StoreChanges.EXPLICIT)
+
     async def load(self, name: str, version: int | None = None) -> Change:
         """Serve the newest version of a variant, or the one asked for."""
-        self._allow(StoreChanges.EXPLICIT)
+        self.check_explicit()
         return await self._in_turn(lambda: self._load(name, version))
 
     async def unload(self, name: str) -> Change:
         """Do not serve a variant any more."""
-        self._allow(StoreChanges.EXPLICIT)
+        self.check_explicit()
         return await self._in_turn(lambda: self._unload(name))
 
     async def bring(self, name: str) -> Change:

@@ -5,6 +5,7 @@ that a budget could choose does the start fail, with the reason.
 """
 
 import os
+import resource
 import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -111,6 +112,16 @@ def check_port(host: str, port: int, variable: str) -> None:
     except OSError as error:
         detail = f"cannot listen on {host} port {port}: {error.strerror}; {variable} can name another port"
         raise StartupError(detail) from error
+
+
+def allow_many_files() -> int:
+    """Raise the soft limit of open files to the hard one, and return it; processes that are started later inherit it.
+
+    Each connection is one. The soft limit is low for the sake of programs that use `select`, which nothing here does.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 def steps(store_dir: Path) -> int:

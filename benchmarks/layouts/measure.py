@@ -115,12 +115,14 @@ class _Bench:
                 yield self._turn(Run(DEFAULT_POLICY, trace), mix, side, number, schedule)
 
     def capacity(self, bodies: Sequence[bytes]) -> Iterator[tuple[tuple[str, Layout], list[Done]]]:
-        """Each variant with all lanes busy: twice as many clients as lanes."""
+        """Each variant with all lanes busy: twice as many clients as lanes. A warm-up goes before: meanwhile others had
+        their turns."""
         for name in self.order.sample(self.setting.variants, len(self.setting.variants)):
             for side in self.order.sample(self.sides, len(self.sides)):
                 pairs = ((name, body) for body in itertools.cycle(bodies))
                 wire = wires.to(side.server, PROTOCOL)
                 clients, seconds = 2 * side.layout.lanes, self.setting.capacity_s
+                asyncio.run(record.busy(wire, pairs, clients=clients, seconds=self.setting.warm_up_s))
                 yield (name, side.layout), asyncio.run(record.busy(wire, pairs, clients=clients, seconds=seconds))
 
     def _schedule(self, trace: str, mix: str, number: int) -> Path:

@@ -1,4 +1,5 @@
-"""The work without a service around it: our decoder and our session in a loop, a process for each core.
+"""The work without a service around it: our decoder and our session in a loop, a process for each core. The session is
+opened as the service opens it, in the form that is kept, and the process has huge pages where a server would have them.
 
 `python -m benchmarks.peers.bare STORE PHOTOS` reads lines `<warm-up> <seconds>` and answers each with the times of the
 runs that it could do, in milliseconds, as one JSON list.
@@ -6,8 +7,10 @@ runs that it could do, in milliseconds, as one JSON list.
 
 import itertools
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,8 +19,10 @@ from typing import IO
 
 from benchmarks.machine import ROOT
 from benchmarks.server import variants
+from service import huge_pages
 from service.pipeline import image
-from service.pipeline.session import Session, SessionOptions
+from service.pipeline.graphs import open_session
+from service.pipeline.session import SessionOptions
 from service.pipeline.store import StoredVariant
 
 Run = Callable[[bytes], int]
@@ -53,11 +58,14 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
 def running(store: Path, photos: Path, processes: int) -> Iterator[Bare]:
     """Ready ones, ended when their input ends."""
     command = [sys.executable, "-m", "benchmarks.peers.bare", str(store), str(photos)]
+    environment = huge_pages.environment(os.environ)
     with ExitStack() as stack:
         bare = Bare(
             [
                 stack.enter_context(
-                    subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                    subprocess.Popen(
+                        command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                    )
                 )
                 for _ in range(processes)
             ]
@@ -69,12 +77,8 @@ def running(store: Path, photos: Path, processes: int) -> Iterator[Bare]:
 def runner(entry: StoredVariant) -> Run:
     """Decodes and runs as a lane does."""
     preprocessing = entry.manifest.preprocessing
-    session = Session(
-        entry.graph,
-        input_size_px=preprocessing.input_size_px,
-        classes=len(entry.labels),
-        options=SessionOptions(),
-    )
+    with tempfile.TemporaryDirectory() as kept:
+        session = open_session(entry, SessionOptions(graphs=Path(kept)), lambda _: None)
     return lambda body: int(session.run(image.decode(body, preprocessing)[None])[0].argmax())
 
 

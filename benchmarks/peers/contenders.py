@@ -113,7 +113,8 @@ class Contender:
         return BARE if self.name == BARE else OURS
 
 
-OURS_MANNER = Manner("/classify?variant=b0")
+OURS_MANNER = Manner("/classify?variant=b0&budget_ms=10000")
+"""Others have no deadline, and never refuse because of one."""
 FASTAPI = Peer("fastapi", "FastAPI and uvicorn", "fastapi")
 LITSERVE = Peer("litserve", "LitServe", "litserve")
 BENTOML = Peer("bentoml", "BentoML", "bentoml", command=_bento, settings={"BENTOML_DO_NOT_TRACK": "true"})
@@ -132,7 +133,8 @@ PYTRITON = Peer(
     Manner(
         "/v2/models/b0/infer",
         {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": "0"},
-        pattern=r'"data": ?\[(\d+)',
+        # Tensors come behind the JSON, the indices first: eight bytes each.
+        pattern=r"\}\]\}(.{8})",
     ),
 )
 PEERS = (FASTAPI, LITSERVE, BENTOML, RAY, MLSERVER, KSERVE, PYTRITON)
@@ -145,6 +147,7 @@ def contenders(cores: int) -> tuple[Contender, ...]:
         Contender(BARE, f"our decoder and our session in a loop, {processes}"),
         Contender(OURS, "defaults"),
         Contender("effserve-threads", f"1 lane of {cores} threads", threads=cores),
+        Contender("effserve-workers", f"{cores} workers of 1 lane", workers=cores),
         Contender("fastapi", processes, FASTAPI, cores),
         Contender("fastapi-pool", f"1 process, {cores} threads", FASTAPI),
         Contender("fastapi-threads", f"1 process, runs on {cores} threads", FASTAPI, threads=cores),

@@ -31,7 +31,7 @@ class Asked:
     classes: list[int]
     """What the answer to each of them must name first."""
     pattern: str
-    """Finds that in the body of an answer."""
+    """Finds that in the body of an answer: digits, or the bytes of a number, the least first."""
     clients: int
     warm_up_s: float
     seconds: float
@@ -44,6 +44,8 @@ class Told:
     seconds: float = 0.0
     latencies_ms: list[float] = field(default_factory=list)
     """Of the right answers, from the first byte sent to the last received."""
+    answered_s: list[float] = field(default_factory=list)
+    """When each of them was there, from the end of the warm-up on."""
     errors: dict[str, int] = field(default_factory=dict)
     """Wrong ones and none, by what was wrong."""
     cpu_s: float = 0.0
@@ -55,7 +57,7 @@ class Client:
 
     def __init__(self, asked: Asked, contents: list[bytes], first: int) -> None:
         self._asked, self._contents, self._next = asked, contents, first
-        self._pattern = re.compile(asked.pattern.encode())
+        self._pattern = re.compile(asked.pattern.encode(), re.DOTALL)
         self._unsent = memoryview(b"")
         self.socket = socket.socket()
         self.connect()
@@ -99,11 +101,16 @@ class Client:
         status = head.split(b" ", 2)[1].decode()
         if status != "200":
             return f"HTTP {status}"
-        named = self._pattern.search(body)
-        if named is None:
+        found = self._pattern.search(body)
+        if found is None:
             return "no class in the answer"
-        wanted = self._asked.classes[self._current]
-        return "" if int(named[1]) == wanted else f"class {int(named[1])}, not {wanted}"
+        named, wanted = _number(found[1]), self._asked.classes[self._current]
+        return "" if named == wanted else f"class {named}, not {wanted}"
+
+
+def _number(found: bytes) -> int:
+    """In digits, or as a binary tensor has it."""
+    return int(found) if found.isdigit() else int.from_bytes(found, "little")
 
 
 def _whole(head: bytes, body: bytes) -> bool:
@@ -141,7 +148,7 @@ def _loop(asked: Asked, selector: selectors.BaseSelector) -> Told:
             if now_s < counted_from_s:
                 cpu_s = time.process_time()
             elif fault is not None and now_s < until_s:
-                _note(told, key.data, fault, now_s)
+                _note(told, key.data, fault, now_s, counted_from_s)
             if fault is not None and now_s < until_s:
                 selector.modify(key.data.socket, key.data.ask(), key.data)
             elif fault is not None:
@@ -166,11 +173,12 @@ def _serve(selector: selectors.BaseSelector, client: Client, events: int) -> str
         return f"lost: {error}"
 
 
-def _note(told: Told, client: Client, fault: str, now_s: float) -> None:
+def _note(told: Told, client: Client, fault: str, now_s: float, counted_from_s: float) -> None:
     if fault:
         told.errors[fault] = told.errors.get(fault, 0) + 1
     else:
         told.latencies_ms.append(round((now_s - client.sent_s) * 1e3, 3))
+        told.answered_s.append(round(now_s - counted_from_s, 4))
 
 
 def main() -> None:

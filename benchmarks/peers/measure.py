@@ -1,6 +1,9 @@
-"""All contenders at once, in short turns: each with each number of clients, in every round, in an order drawn anew."""
+"""All contenders at once, in short turns: in every round each is visited once, and asked by each number of clients.
 
-import itertools
+Both orders are drawn anew in each round. A visit begins with requests that do not count, until what the kernel took
+from a contender that stood still is back.
+"""
+
 import json
 import math
 import random
@@ -8,7 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,14 +34,14 @@ LOADER_TIMEOUT_S = 60.0
 READY = Setting(warm_up_s=0.0, seconds=1.0)
 """A turn that shows whether a server answers."""
 WARM = 8
-"""Clients of the first turn, which does not count: every worker gets something to do."""
+"""Clients of turns that do not count: every worker gets something to do."""
 
 Ask = Callable[[int, Setting], Told]
 """Some clients, for one turn."""
 
 
 @dataclass(frozen=True)
-class _Ready:
+class Ready:
     """A contender that waits for its turn, standing still."""
 
     contender: Contender
@@ -50,13 +53,8 @@ class _Ready:
 def measure(store: Path, photos: Sequence[bytes], setting: Setting, wanted: Sequence[Contender]) -> Study:
     """Everything. `store` holds one variant. Raises `ServerError`."""
     here, others = machine.describe(), list[Others]()
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as servers:
-        bench = _Bench(store, photos, setting, Path(folder), servers)
-        left_out = [LeftOut(*one) for one in dict.fromkeys(_missing(wanted))]
-        there = [one for one in wanted if one.peer is None or not one.peer.missing]
-        ready = list(bench.start(there, left_out))
-        with machine.watching("all turns", others):
-            taken = list(_turns(ready, setting))
+    with started(store, photos, setting, wanted) as (ready, left_out), machine.watching("all turns", others):
+        taken = list(turns(ready, setting))
     return Study(
         machine=here,
         setting=setting,
@@ -68,6 +66,18 @@ def measure(store: Path, photos: Sequence[bytes], setting: Setting, wanted: Sequ
         turns=tuple(turn for turn, _ in taken),
         latencies=tuple(_latencies(taken)),
     )
+
+
+@contextmanager
+def started(
+    store: Path, photos: Sequence[bytes], setting: Setting, wanted: Sequence[Contender]
+) -> Iterator[tuple[list[Ready], list[LeftOut]]]:
+    """All that can be had, each standing still, and the others with the reason. Raises `ServerError`."""
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as servers:
+        bench = _Bench(store, photos, setting, Path(folder), servers)
+        left_out = [LeftOut(*one) for one in dict.fromkeys(_missing(wanted))]
+        there = [one for one in wanted if one.peer is None or not one.peer.missing]
+        yield list(bench.start(there, left_out)), left_out
 
 
 def _missing(wanted: Sequence[Contender]) -> Iterator[tuple[str, str]]:
@@ -97,7 +107,7 @@ class _Bench:
         work = Work(Given(str(self._graph.path), size_px, self._graph.resize_px, 0, 1, 1))
         self._theirs = [int(work(photo)["predictions"][0]["index"]) for photo in photos]
 
-    def start(self, wanted: Sequence[Contender], left_out: list[LeftOut]) -> Iterator[_Ready]:
+    def start(self, wanted: Sequence[Contender], left_out: list[LeftOut]) -> Iterator[Ready]:
         """One after the other; who does not get ready is left out."""
         for contender in wanted:
             say(f"starting {contender.name} …")
@@ -111,12 +121,12 @@ class _Bench:
             running.pause(ready.pids(WARM))
             yield ready
 
-    def _start(self, contender: Contender) -> _Ready:
+    def _start(self, contender: Contender) -> Ready:
         if contender.name == BARE:
             return self._bare(contender)
         return self._service(contender) if contender.server == OURS else self._peer(contender)
 
-    def _bare(self, contender: Contender) -> _Ready:
+    def _bare(self, contender: Contender) -> Ready:
         pictures = self._folder / "pictures"
         pictures.mkdir()
         for number, photo in enumerate(self._photos):
@@ -127,25 +137,29 @@ class _Bench:
         def ask(clients: int, setting: Setting) -> Told:
             return Told(setting.seconds, loops.times_ms(clients, setting.warm_up_s, setting.seconds))
 
-        return _Ready(contender, loops.pids, ask)
+        return Ready(contender, loops.pids, ask)
 
-    def _service(self, contender: Contender) -> _Ready:
-        fixed = {"EFFSERVE_LANES_THREADS": str(contender.threads)} if contender.threads > 1 else {}
+    def _service(self, contender: Contender) -> Ready:
         server = self._servers.enter_context(
             serving(
                 self._store,
                 calibrate_s=self._setting.calibrate_s,
-                lanes=1 if fixed else None,
-                settings=fixed | dict(contender.settings),
+                lanes=_lanes(contender),
+                settings={
+                    "EFFSERVE_LANES_THREADS": str(contender.threads),
+                    "EFFSERVE_WORKERS_COUNT": str(contender.workers),
+                }
+                if _lanes(contender)
+                else None,
             )
         )
         self._servers.callback(running.go_on, [server.pid])
         ask = self._asking(contender, OURS_MANNER, self._ours)
-        return _Ready(
+        return Ready(
             contender, lambda _: [server.pid], lambda clients, setting: ask(server.http_port, clients, setting)
         )
 
-    def _peer(self, contender: Contender) -> _Ready:
+    def _peer(self, contender: Contender) -> Ready:
         if contender.peer is None:
             raise ValueError(f"{contender.name} is nobody's configuration")
         ask = self._asking(contender, contender.peer.manner, self._theirs)
@@ -158,7 +172,7 @@ class _Bench:
             return ", ".join(told.errors) or ("" if told.latencies_ms else "no answer in time")
 
         pid, port = self._servers.enter_context(running.peer(contender, contender.peer, self._graph, complaint))
-        return _Ready(contender, lambda _: [pid], lambda clients, setting: ask(port, clients, setting))
+        return Ready(contender, lambda _: [pid], lambda clients, setting: ask(port, clients, setting))
 
     def _asking(
         self, contender: Contender, manner: Manner, classes: Sequence[int]
@@ -189,21 +203,39 @@ class _Bench:
         return ask
 
 
-def _turns(ready: Sequence[_Ready], setting: Setting) -> Iterator[tuple[Turn, list[float]]]:
+def _lanes(contender: Contender) -> int | None:
+    """What the service is told; None for its own choice."""
+    if contender.threads > 1:
+        return 1
+    return contender.workers if contender.workers > 1 else None
+
+
+def turns(ready: Sequence[Ready], setting: Setting) -> Iterator[tuple[Turn, list[float]]]:
     """Each with the latencies it saw."""
     order = random.Random(setting.seed)
     for number in range(setting.rounds):
         say(f"round {number + 1} of {setting.rounds} …")
-        turns = list(itertools.product(ready, setting.clients))
-        order.shuffle(turns)
-        for one, clients in turns:
-            yield _turn(one, clients, number, setting)
+        for one in order.sample(ready, len(ready)):
+            with awake(one.pids(WARM)):
+                told_by(one, WARM, replace(setting, warm_up_s=0.0, seconds=setting.settle_s))
+            for clients in order.sample(setting.clients, len(setting.clients)):
+                yield _turn(one, clients, number, setting)
 
 
-def _turn(one: _Ready, clients: int, number: int, setting: Setting) -> tuple[Turn, list[float]]:
+def told_by(one: Ready, clients: int, setting: Setting) -> Told:
+    """One turn of a contender that is awake. One that breaks down has errors, and the others go on."""
+    try:
+        return one.ask(clients, setting)
+    except subprocess.CalledProcessError as error:
+        said = str(error.stderr).strip().rpartition("\n")[2]
+        say(f"{one.contender.name}, {clients} clients: {said}")
+        return Told(setting.seconds, errors={f"no turn: {said}": 1})
+
+
+def _turn(one: Ready, clients: int, number: int, setting: Setting) -> tuple[Turn, list[float]]:
     seen = list[Others]()
-    with _awake(one.pids(clients)), machine.watching("one turn", seen):
-        told = one.ask(clients, setting)
+    with awake(one.pids(clients)), machine.watching("one turn", seen):
+        told = told_by(one, clients, setting)
     p50_ms, p99_ms = np.percentile(told.latencies_ms, (50, 99)) if told.latencies_ms else (math.inf, math.inf)
     return Turn(
         name=one.contender.name,
@@ -219,7 +251,8 @@ def _turn(one: _Ready, clients: int, number: int, setting: Setting) -> tuple[Tur
 
 
 @contextmanager
-def _awake(pids: Sequence[int]) -> Iterator[None]:
+def awake(pids: Sequence[int]) -> Iterator[None]:
+    """They run; afterwards they stand still."""
     running.go_on(pids)
     try:
         yield

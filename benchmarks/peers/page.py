@@ -202,6 +202,7 @@ def _setting_table(study: Study) -> Table:
         ("photos", f"{study.photos}, {study.photo_bytes / 1e3:.0f} kB on average"),
         ("rounds", str(setting.rounds)),
         ("seconds of a turn", f"{setting.seconds:g}, after {setting.warm_up_s:g} of warm-up"),
+        ("seconds of requests that do not count, after standing still", f"{setting.settle_s:g}"),
         ("cores taken by the clients, at most", f"{max((turn.loader for turn in study.turns), default=0.0):.2f}"),
         (
             "share of other processes in the worst turn",

@@ -54,7 +54,7 @@ class ErrorKind(StrEnum):
     QUEUE_FULL = "queue-full"
     """More work is waiting than the backlog limit allows, or more comes than can be answered in time."""
     DRAINING = "draining"
-    """The service is shutting down and takes no new work."""
+    """The service is shutting down: it takes no new work, or did not finish this in time."""
     CANCELLED = "cancelled"
     """The client went away before its answer was ready."""
     INTERNAL = "internal"

@@ -20,7 +20,11 @@ from service import app, preparing
 from service.app import Parts, Told
 from service.core.messages import Change
 from service.core.workers import Place, shares
+<<<<<<< HEAD
 from service.preparing import Known, Prepared
+=======
+from service.draining import close
+>>>>>>> main
 from service.settings import Settings
 from service.startup import StartupError
 from service.telemetry.merging import Families
@@ -193,7 +197,8 @@ class Member:
         await self._ending.aclose()
         await _say_goodbye(parts)
         await self._adopting.stop()
-        await asyncio.gather(parts.http.stop(), parts.grpc.stop(self._settings.drain.timeout_s))
+        timeout_s = self._settings.drain.timeout_s
+        await close(parts.dataplane, parts.http, parts.grpc, count=parts.in_hand, timeout_s=timeout_s)
         self.ended = await parts.close()
         self._parts = None
 

@@ -24,12 +24,12 @@ class SharedRepository(Repository):
 
     async def load(self, name: str, version: int | None = None) -> Change:
         """See `Repository.load`."""
-        self._allow(StoreChanges.EXPLICIT)
+        self.check_explicit()
         return (await self._ask_all("load", name, version))[0]
 
     async def unload(self, name: str) -> Change:
         """See `Repository.unload`."""
-        self._allow(StoreChanges.EXPLICIT)
+        self.check_explicit()
         return (await self._ask_all("unload", name))[0]
 
     async def reload(self) -> Sequence[Change]:

@@ -9,13 +9,14 @@ from service.core.workers import Workers, how_many
 from service.edges.grpc.server import check_free
 from service.pipeline.cpus import usable_cores
 from service.settings import Settings, variable
-from service.startup import StartupError, steps
+from service.startup import StartupError, allow_many_files, steps
 from service.telemetry import logs
 from service.workers.supervisor import Supervisor
 
 
 def run(settings: Settings, progress: Progress) -> None:
     """Serve until a signal comes. Raises `StartupError`."""
+    allow_many_files()
     cores = usable_cores()
     workers = wanted(settings, cores)
     if workers.count == 1:

@@ -80,7 +80,7 @@ class Supervisor:
         self._merged = Merged()
         self._turn = asyncio.Lock()
         """Held while what is served changes, and while a worker starts to serve it."""
-        self.ready = self.draining = False
+        self.ready = self.draining = self.cutting = False
         self._known: Known | None = None
 
     def __repr__(self) -> str:

@@ -9,6 +9,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from service.core.errors import ErrorKind
+from service.draining import close
 from service.wire import classifier_pb2 as pb
 from tests.contract.grpc_client import CLASSIFIER, Scenario, ask, failure, on_uvloop
 from tests.contract.grpc_kit import PATIENCE_S, STOP_S, Kit, composed, made, serving
@@ -117,6 +119,26 @@ async def test_stopping_cuts_what_takes_too_long(kit: Kit) -> None:
     for call in calls:
         status, _, _ = await failure(call)
         assert status in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
+
+
+class Nobody:
+    """The server of a protocol that is not asked."""
+
+    async def stop(self) -> None:
+        """It has nothing in hand."""
+
+
+async def test_what_is_cut_is_not_told_as_left_by_its_client(kit: Kit) -> None:
+    """Whoever reads the log learns who ended it."""
+    kit.gate.open = False
+    call = asyncio.ensure_future(kit.stub.Classify(ask()))
+    await kit.until_in_hand(1)
+    late = await close(kit.dataplane, Nobody(), kit.server, count=lambda: 1, timeout_s=0.05)
+    await failure(call)
+    assert late == 1
+    assert [(event.kind, event.detail) for event in kit.seen.failed] == [
+        (ErrorKind.DRAINING, "cut off: the service shut down before it was answered")
+    ]
 
 
 async def test_open_watches_do_not_hold_up_stopping(kit: Kit) -> None:

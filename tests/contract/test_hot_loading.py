@@ -258,8 +258,9 @@ async def test_what_is_wrong_with_a_change_is_said_on_both_protocols(store: Path
             if "/" not in name and name != "..":
                 assert await over_http(kit, verb, name, **parameters) == (status, kind)
             assert await over_grpc(kit, verb, name, **parameters) == (code, kind)
-        body = await kit.http.post("/v2/repository/models/b0/load", content=b"[1]")
-        assert (body.status_code, body.headers["effserve-error-kind"]) == (400, "malformed-request")
+        for body, refused in (b"[1]", (400, "malformed-request")), (b" " * 65_537, (413, "request-too-large")):
+            response = await kit.http.post("/v2/repository/models/b0/load", content=body)
+            assert (response.status_code, response.headers["effserve-error-kind"]) == refused
         assert changes(kit) == []
         assert await over_http(kit, "load", "b0", version="1") == (200, "")
 
@@ -451,6 +452,12 @@ async def test_a_store_that_is_polled_is_followed(store: Path) -> None:
     async with changeable(store, changes="poll") as kit:
         following = asyncio.create_task(kit.repository.follow(0.02))
         assert await over_http(kit, "unload", "b1") == (403, "changes-forbidden")
+        for body in (b"[1]", b'{"parameters": {"fast": true}}'):
+            response = await kit.http.post("/v2/repository/models/efficientnet/load", content=body)
+            assert (response.status_code, response.headers["effserve-error-kind"]) == (403, "changes-forbidden")
+        for verb in ("load", "unload"):
+            wrong = await over_grpc(kit, verb, "efficientnet", fast=True)
+            assert wrong == (grpc.StatusCode.PERMISSION_DENIED, "changes-forbidden")
         resign(write_variant(store, "b2"))
         async with asyncio.timeout(PATIENCE_S):
             while (ChangeKind.REFUSED, "b2", "1") not in changes(kit):  # noqa: ASYNC110 - it comes by itself

@@ -71,6 +71,29 @@ def test_the_protocols_are_compared_in_turns(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_measuring_can_be_wrapped_around_the_service(tmp_path: Path) -> None:
+    """Its answers stay, each step takes its time, and what all take comes to the wall clock times the cores."""
+    store = str(tiny_store(tmp_path / "store", ["b0"], trained=False))
+    steps = _written("loop", "--store", store, "--requests", "5", out=tmp_path / "loop.json")["steps"]
+    assert steps["all"]["runs"] == 5
+    assert all(us["p95"] > 0 for us in steps.values())
+    found = _written("profile", "--store", store, "--seconds", "1", out=tmp_path / "profile.json")
+    saturated, sampled = found["saturated"], found["sampled"]
+    assert 0.8 < sum(saturated["cpu_us"].values()) / saturated["wall_us"] < 1.2
+    assert {"model_run", "Conv"} < set(saturated["operators_us"])
+    assert bool(sampled["places"]) != bool(sampled["reason"])
+
+
+def _written(module: str, *arguments: str, out: Path) -> dict[str, Any]:
+    """By a benchmark of its own; its output is shown when it fails."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", *arguments, "--calibrate-s", "0.05", "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    content: dict[str, Any] = json.loads(out.read_text())
+    return content
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("runs", "protocol"), [("k1:poisson", "http"), ("p2:poisson", "grpc")])
 def test_a_real_run_is_compared_with_the_simulator(runs: str, protocol: str, tmp_path: Path) -> None:
     """A small store, a short while: everything is written, and can be simulated again without a server."""

@@ -12,7 +12,7 @@ from benchmarks.peers.measure import measure
 from benchmarks.peers.study import Setting
 from tests.fixtures import jpeg, tiny_store
 
-SETTING = Setting(clients=(1, 2), rounds=1, warm_up_s=0.1, seconds=0.5, calibrate_s=0.05)
+SETTING = Setting(clients=(1, 2), rounds=1, settle_s=0.1, warm_up_s=0.1, seconds=0.5, calibrate_s=0.05)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ class Service:
     """Two protocols whose last request is over so long after closing began. Notes what is done, and when."""
 
     def __init__(self, *, last_s: float = 0.0, in_hand: int = 0) -> None:
-        self.ready, self.draining = True, False
+        self.ready, self.draining, self.cutting = True, False, False
         self.done: list[tuple[float, str]] = []
         self.said: list[str] = []
         self._last_s = last_s
@@ -85,3 +85,11 @@ async def test_what_was_not_finished_in_time_is_told() -> None:
     """So many were there when the time was over."""
     service = Service(last_s=100, in_hand=3)
     assert await service.drain() == "33.0 s after SIGTERM; still in hand after 30 s: 3"
+    assert service.cutting
+
+
+async def test_what_was_finished_in_time_was_not_cut() -> None:
+    """To the last moment."""
+    service = Service(last_s=29)
+    await service.drain()
+    assert not service.cutting

@@ -1,6 +1,7 @@
 """PyTriton: Triton Inference Server in front of Python functions, one for each instance."""
 
 import os
+import sysconfig
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,11 @@ class Instance:
 
 
 if __name__ == "__main__":
+    # Triton starts interpreters of its own from the shared library, which has to be the one of this interpreter: the
+    # system's may be another release than the standard library is.
+    os.environ["LD_LIBRARY_PATH"] = os.pathsep.join(
+        filter(None, [sysconfig.get_config_var("LIBDIR"), os.environ.get("LD_LIBRARY_PATH")])
+    )
     config = TritonConfig(
         http_address="127.0.0.1",
         http_port=GIVEN.port,

@@ -129,8 +129,9 @@ class Inference(grpc_inference_pb2_grpc.GRPCInferenceServiceServicer):
         """One variant more, or another version of it."""
 
         async def load() -> Document:
-            asked = read(request)
-            return await self._service.load(asked.model_name, tensors.change_parameters(asked.parameters))
+            changes, asked = self._service.changes(), read(request)
+            await changes.load(asked.model_name, tensors.change_parameters(asked.parameters))
+            return {}
 
         return await self._done(context, load, pb.RepositoryModelLoadResponse())
 
@@ -140,8 +141,9 @@ class Inference(grpc_inference_pb2_grpc.GRPCInferenceServiceServicer):
         """One less."""
 
         async def unload() -> Document:
-            asked = read(request)
-            return await self._service.unload(asked.model_name, tensors.change_parameters(asked.parameters))
+            changes, asked = self._service.changes(), read(request)
+            await changes.unload(asked.model_name, tensors.change_parameters(asked.parameters))
+            return {}
 
         return await self._done(context, unload, pb.RepositoryModelUnloadResponse())
 

@@ -17,6 +17,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from service.core.errors import EffserveError, ErrorKind
+from service.edges.http.json_faults import fault
 from service.edges.http.models import ImageUpload
 from service.edges.http.uploads import Upload
 from service.edges.oip.inference import aside
@@ -139,9 +140,8 @@ def _from_json(body: bytes) -> bytes:
         upload = ImageUpload.model_validate_json(body)
         return base64.b64decode("".join(upload.image.split()), validate=True)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the body"
-        detail = f'{where}: {first["msg"]}; JSON is {{"image": "<base64>"}}, parameters stand in the query'
+        place, words = fault(error)
+        detail = f'{place or "the body"} {words}; JSON is {{"image": "<base64>"}}, parameters stand in the query'
         raise EffserveError(ErrorKind.MALFORMED_REQUEST, detail) from None
     except (binascii.Error, ValueError) as error:
         raise EffserveError(ErrorKind.MALFORMED_REQUEST, f"image is not base64: {error}") from None

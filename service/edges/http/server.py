@@ -8,6 +8,7 @@ instead.
 
 import asyncio
 import contextlib
+import math
 import socket
 from collections.abc import Callable, Iterator
 
@@ -156,7 +157,8 @@ class HttpServer:
             proxy_headers=False,
             server_header=False,
             timeout_keep_alive=max(round(keep_alive_s), 1),
-            timeout_graceful_shutdown=max(round(timeout_s), 1),
+            # Whole seconds, and none too few: nothing is cut off before it is said to be.
+            timeout_graceful_shutdown=max(math.ceil(timeout_s), 1),
         )
         self._server = _Server(config)
         self._handshake_s = handshake_s

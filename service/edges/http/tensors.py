@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
 
 from service.core.errors import EffserveError, ErrorKind
+from service.edges.http.json_faults import fault
 from service.edges.oip.messages import InferRequest, InferResponse, InputTensor, OutputTensor, Parameter, WantedOutput
 from service.edges.oip.tensors import INPUT, ITEM_BYTES, binary, malformed
 
@@ -104,15 +105,14 @@ def _received(text: bytes, tail: memoryview, model: str, version: str) -> Receiv
     try:
         request = Request.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(map(str, first["loc"][:4]))
+        place, words = fault(error)
         # Who sends a file as the whole body has to say so.
         hint = (
             ""
-            if where or text.lstrip()[:1] == b"{"
+            if place or text.lstrip()[:1] == b"{"
             else f"; for a file as the whole body send `{JSON_LENGTH_HEADER}: 0`"
         )
-        raise malformed(f"{where or 'the body'}: {first['msg']}{hint}") from None
+        raise malformed(f"{place or 'the body'} {words}{hint}") from None
     inputs, left = [], tail
     for given in request.inputs:
         tensor, left = _tensor(given, left)

@@ -158,11 +158,15 @@ class OpenInferenceRoutes:
 
     async def load(self, request: Request, name: str) -> Response:
         """Serve the newest version of a variant in the store, or the one that the parameter `version` names."""
-        return self._response(await self._service.load(name, await self._parameters(request)))
+        changes = self._service.changes()
+        await changes.load(name, await self._parameters(request))
+        return self._response({})
 
     async def unload(self, request: Request, name: str) -> Response:
         """Do not serve a variant any more."""
-        return self._response(await self._service.unload(name, await self._parameters(request)))
+        changes = self._service.changes()
+        await changes.unload(name, await self._parameters(request))
+        return self._response({})
 
     async def logging(self) -> Response:
         """Which log lines are written."""

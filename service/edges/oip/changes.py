@@ -1,14 +1,37 @@
-"""Loading and unloading, as the protocol's extension `model_repository` asks for it: what may stand beside the name."""
+"""Loading and unloading, as the protocol's extension `model_repository` has it: who may, and what he may say."""
 
 from collections.abc import Mapping
 
 from service.core.errors import EffserveError, ErrorKind
 from service.edges.oip.models import ROUTED
 from service.edges.oip.refusals import invalid, unsupported
+from service.repository import Repository
 
 VERSION, DEPENDENTS = "version", "unload_dependents"
 OVERRIDES = ("config", "file:")
 """How Triton's parameters begin that put something in the place of what the store holds."""
+
+
+class Changes:
+    """What loads and unloads, in the hands of somebody who may."""
+
+    def __init__(self, repository: Repository) -> None:
+        """Raises `EffserveError(CHANGES_FORBIDDEN)` where nobody may: whoever asks for one hears that before anything
+        else that is wrong with it."""
+        repository.check_explicit()
+        self._repository = repository
+
+    async def load(self, name: str, parameters: Mapping[str, object]) -> None:
+        """Serve the newest version of a variant, or the one that a parameter names. Raises `EffserveError`."""
+        version = wanted_version(parameters)
+        check_name(name)
+        await self._repository.load(name, version)
+
+    async def unload(self, name: str, parameters: Mapping[str, object]) -> None:
+        """Do not serve a variant any more. Raises `EffserveError`."""
+        check_unload(parameters)
+        check_name(name)
+        await self._repository.unload(name)
 
 
 def wanted_version(parameters: Mapping[str, object]) -> int | None:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from service.dataplane import Dataplane
-from service.edges.oip import changes, describe
+from service.edges.oip import describe
+from service.edges.oip.changes import Changes
 from service.edges.oip.controls import Controls
 from service.edges.oip.describe import Document
 from service.edges.oip.inference import Inference
@@ -89,19 +90,9 @@ class OpenInference:
         known = tuple(self._dataplane.known()) if self._repository is None else await self._repository.index()
         return describe.index(known, ready=self.ready, only_ready=only_ready)
 
-    async def load(self, name: str, parameters: Mapping[str, object]) -> Document:
-        """Serve the newest version of a variant, or the one that a parameter names."""
-        version = changes.wanted_version(parameters)
-        changes.check_name(name)
-        await allowed(self._repository).load(name, version)
-        return {}
-
-    async def unload(self, name: str, parameters: Mapping[str, object]) -> Document:
-        """Do not serve a variant any more."""
-        changes.check_unload(parameters)
-        changes.check_name(name)
-        await allowed(self._repository).unload(name)
-        return {}
+    def changes(self) -> Changes:
+        """What loads and unloads. Raises `EffserveError(CHANGES_FORBIDDEN)`, so it is asked for before more is read."""
+        return Changes(allowed(self._repository))
 
     def log_settings(self, given: Mapping[str, object]) -> Document:
         """As they are once these are changed; see `LogSettings.change`."""

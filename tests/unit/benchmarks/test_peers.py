@@ -16,9 +16,11 @@ import pytest
 
 from benchmarks import machine
 from benchmarks.machine import Machine, Others
-from benchmarks.peers import contenders, loader, page, running
+from benchmarks.peers import contenders, loader, measure, page, pauses, running
 from benchmarks.peers.contenders import BARE, OURS, Manner, Peer
 from benchmarks.peers.loader import Asked, Told
+from benchmarks.peers.measure import Ask, Ready
+from benchmarks.peers.pauses import Part
 from benchmarks.peers.study import Compared, Latency, LeftOut, Setting, Study, Turn, read
 from benchmarks.stats import Spread
 
@@ -77,6 +79,15 @@ def test_right_answers_have_latencies() -> None:
     assert all(one > 0 for one in found.latencies_ms)
 
 
+def test_a_class_may_come_as_a_binary_tensor() -> None:
+    """Behind the JSON that describes it, as Triton answers; its bytes may be those of a line break."""
+    tensors = b'{"outputs":[{"name":"index"}]}' + (10).to_bytes(8, "little") + bytes(40)
+    asked = Asked(0, ["unused"], [10], contenders.PYTRITON.manner.pattern, clients=1, warm_up_s=0.0, seconds=0.2)
+    with answering(*[plain(tensors)] * 3, b"") as port:
+        found = loader.run(replace(asked, port=port), [Manner().request(IMAGE)])
+    assert len(found.latencies_ms) == 3
+
+
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
@@ -130,6 +141,46 @@ def test_who_is_not_installed_says_why(tmp_path: Path, monkeypatch: pytest.Monke
     (server.folder / "stamp").touch()
     (server.folder / "lib/python3.11/site-packages/some_one-1.2.3.dist-info").mkdir(parents=True)
     assert (server.missing, server.version) == ("", "1.2.3")
+
+
+def turn_by(ask: Ask, *, clients: tuple[int, ...] = (1, 4)) -> list[Turn]:
+    """Of one contender, in one round."""
+    contender = contenders.contenders(2)[1]
+    return [turn for turn, _ in measure.turns([Ready(contender, lambda _: [], ask)], Setting(clients, rounds=1))]
+
+
+def test_a_visit_begins_with_requests_that_do_not_count() -> None:
+    """For as long as it takes to have back what was taken; then comes each number of clients once."""
+    asked: list[tuple[int, float, float]] = []
+
+    def ask(clients: int, setting: Setting) -> Told:
+        asked.append((clients, setting.warm_up_s, setting.seconds))
+        return Told(setting.seconds, [5.0])
+
+    visits = turn_by(ask)
+    setting = Setting()
+    assert asked[0] == (measure.WARM, 0.0, setting.settle_s)
+    assert sorted(asked[1:]) == [(many, setting.warm_up_s, setting.seconds) for many in (1, 4)]
+    assert sorted(turn.clients for turn in visits) == [1, 4]
+
+
+def test_a_contender_that_breaks_down_has_errors() -> None:
+    """The others go on; the last line that its clients wrote says why."""
+
+    def ask(clients: int, setting: Setting) -> Told:
+        raise subprocess.CalledProcessError(1, "loader", stderr="Traceback …\nTimeoutError: no answer within 30 s\n")
+
+    (turn,) = turn_by(ask, clients=(4,))
+    assert (turn.per_s, turn.errors) == (0.0, {"no turn: TimeoutError: no answer within 30 s": 1})
+
+
+def test_what_came_after_a_pause_is_sorted_by_when_it_came() -> None:
+    """Over all rounds: answers a second, median and worst."""
+    told = [Told(6.0, [90.0, 20.0, 10.0], [0.1, 0.3, 0.6]), Told(6.0, [50.0, 30.0], [0.2, 0.4])]
+    first, second, third, *others = pauses.parts(told)
+    assert (first, second) == (Part(4.0, 70.0, 90.0), Part(4.0, 25.0, 30.0))
+    assert third == Part(1.0, 10.0, 10.0)
+    assert {one.per_s for one in others} == {0.0}
 
 
 def test_a_server_is_chosen_with_all_its_configurations() -> None:

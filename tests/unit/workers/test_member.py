@@ -12,7 +12,7 @@ class Slow:
 
     def __init__(self) -> None:
         self.may_end, self.stops = asyncio.Event(), 0
-        self.dataplane, self.repository = SimpleNamespace(ready=True, draining=False), self
+        self.dataplane, self.repository = SimpleNamespace(ready=True, draining=False, cutting=False), self
         self.http = self.grpc = self
 
     def leave(self) -> None:
