@@ -20,11 +20,8 @@ from service import app, preparing
 from service.app import Parts, Told
 from service.core.messages import Change
 from service.core.workers import Place, shares
-<<<<<<< HEAD
-from service.preparing import Known, Prepared
-=======
 from service.draining import close
->>>>>>> main
+from service.preparing import Known, Prepared
 from service.settings import Settings
 from service.startup import StartupError
 from service.telemetry.merging import Families
