@@ -176,6 +176,13 @@ $(PEER)-%/tried: requirements/peers-%.txt
 	else echo "skipped: $*: $$(tail -n 1 $(@D)/reason)"; fi
 	@touch $@
 
+.PHONY: soak
+soak: $(VENV)/dev.stamp ## whether memory stays flat, and what variants take of it (15 minutes), and its page
+	$(BIN)/effserve build b0 b1 b2 b3 b4 b5 b6 b7 --store $(UNTRAINED)
+	$(BIN)/python -m benchmarks.footprint --store $(UNTRAINED) --out benchmarks/results/footprint.json
+	$(BIN)/python -m benchmarks.soak --store $(UNTRAINED) --out benchmarks/results/soak.json
+	$(BIN)/python docs/generate.py
+
 .PHONY: realtime
 realtime: $(VENV)/dev.stamp ## the simulator against the real server, on this machine (10 minutes; leave it alone)
 	$(BIN)/effserve build b0 b1 b2 b3 b4 --store $(UNTRAINED)

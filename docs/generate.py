@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
-from benchmarks import coverage
+from benchmarks import coverage, footprint, soak
 from benchmarks.decode import page as decode
 from benchmarks.decode import study as decode_study
 from benchmarks.g16 import page as g16
@@ -149,7 +149,15 @@ PAGES: dict[str, Callable[[], str]] = {
     "errors.md": errors_page,
 }
 
-WITH_FIGURES = ("g16.md", "layouts.md", "performance.md", "preprocessing.md", "scheduling.md", "validation.md")
+WITH_FIGURES = (
+    "g16.md",
+    "layouts.md",
+    "memory.md",
+    "performance.md",
+    "preprocessing.md",
+    "scheduling.md",
+    "validation.md",
+)
 """Pages with tables from a file of results, where they are there."""
 RESULTS: dict[str, Callable[[Path], list[Table]]] = {
     "decode": lambda path: decode.tables(decode_study.read(path)),
@@ -158,6 +166,8 @@ RESULTS: dict[str, Callable[[Path], list[Table]]] = {
     "peers": lambda path: peers.tables(peers_study.read(path)),
     "scheduling": lambda path: scheduling.tables(study.read(path)),
     "realtime": lambda path: realtime.tables(validation.read(path)),
+    "soak": lambda path: soak.tables(soak.read(path)),
+    "footprint": lambda path: footprint.tables(footprint.read(path)),
     "coverage": lambda path: coverage.page_tables(coverage.read(path)),
 }
 """Tables of a file of results, by the beginning of its name."""

@@ -11,26 +11,20 @@ import gc
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import uvloop
 
-from service.core.catalogue import Catalogue
 from service.core.events import Fanout, LifecycleChanged, Observer
-from service.core.latency import Calibration, LatencyModel
-from service.core.layout import Choice, Layout
-from service.core.messages import RefusedVariant
-from service.core.policy import BudgetPolicy
+from service.core.latency import LatencyModel
 from service.core.scheduler import Scheduler
 from service.core.trace import Tracer, untraced
 from service.core.values import Variant
-from service.core.workers import ALONE, Place, shares
-from service.dataplane import REFERENCE_IMAGE, Dataplane
+from service.dataplane import Dataplane
 from service.draining import drain, in_hand, signals
 from service.edges.grpc.server import GrpcServer
 from service.edges.http.app import Application, Limits, Scrape, create_http_app
@@ -43,19 +37,19 @@ from service.edges.oip.statistics import Statistics
 from service.edges.oip.trace_settings import TraceSettings
 from service.edges.questions import Defaults
 from service.edges.recent import Recent
-from service.pipeline import trials
 from service.pipeline.cpus import usable_cores
 from service.pipeline.executor import Executor
 from service.pipeline.image import encode_sample
 from service.pipeline.lanes import Lanes, ThreadLane
 from service.pipeline.opening import Opener
-from service.pipeline.priority import can_yield, give_way, yield_to_all
+from service.pipeline.priority import give_way, yield_to_all
 from service.pipeline.response import Logits, confidence
-from service.pipeline.session import ExecutionProvider, SessionOptions
-from service.pipeline.store import StoredVariant, StoreReader, StoreScan
+from service.pipeline.store import StoreReader
+from service.preparing import Prepared, background_lanes, calibrations, memory, policy_of, prepare, session_options
 from service.repository import Repository, StoreChanges
+from service.residency import Residency
 from service.settings import LogFormat, Settings, variable
-from service.startup import Announce, Loaded, StartupError, check, check_port, load, measure, named, steps, writable
+from service.startup import Announce, StartupError, check_port, steps
 from service.telemetry import logs
 from service.telemetry.metrics import Metrics
 
@@ -168,160 +162,6 @@ def configure_logs(settings: Settings, worker: int | None = None) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """Warm sessions, what they cost, and the rule that chooses among them."""
-
-    loaded: Loaded
-    calibration: Calibration
-    policy: BudgetPolicy
-    choice: Choice
-    """Of this process."""
-    lanes: int
-    """Of the service: so many were at work when it was calibrated."""
-    place: Place = ALONE
-
-    def known(self) -> "Known":
-        """What others need to do the same."""
-        return Known(self.choice, self.calibration, _versions(self.loaded.entries), self.loaded.refused)
-
-    def shared(self, place: Place) -> "Prepared":
-        """The same with the lanes of one worker. What variants cost while all lanes of the service are at work is what
-        they cost a worker all of whose lanes are: the others' are taken to be as busy as its own."""
-        lanes = shares(self.lanes, place.of)[place.number - 1]
-        return replace(
-            self,
-            choice=Choice(Layout(lanes, self.choice.layout.threads), self.choice.why),
-            calibration=replace(self.calibration, lanes=lanes),
-            place=place,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What one worker has found out, or serves, so that others need not measure and serve the same."""
-
-    choice: Choice
-    """Of the service."""
-    calibration: Calibration
-    served: tuple[tuple[str, int], ...]
-    """Names and versions."""
-    refused: tuple[RefusedVariant, ...]
-
-
-def known(prepared: Prepared, dataplane: Dataplane) -> Known:
-    """What others need to serve what is served now. `prepared` is as it was before it was `shared`."""
-    served = dataplane.served()
-    costs = {name: dataplane.calibrated(name) for name in served}
-    calibration = replace(
-        prepared.calibration,
-        inference_s={name: cost.inference_s for name, cost in costs.items()},
-        alone_s={name: cost.alone_s for name, cost in costs.items() if cost.alone_s is not None},
-        terminate_s=next(iter(costs.values())).terminate_s,
-    )
-    return Known(prepared.choice, calibration, _versions(served), dataplane.refused())
-
-
-def _versions(entries: Mapping[str, StoredVariant]) -> tuple[tuple[str, int], ...]:
-    return tuple((name, entry.manifest.version) for name, entry in entries.items())
-
-
-def layout(settings: Settings, found: StoreScan, announce: Announce = lambda _: None) -> Choice:
-    """How many runs at a time, and on how many threads each; measured where it is not set and there is a choice."""
-    lanes, cores = settings.lanes, usable_cores()
-    if lanes.count is not None or lanes.threads is not None:
-        threads = lanes.threads or 1
-        return Choice(Layout(lanes.count or max(cores // threads, 1), threads), "as set")
-    if lanes.provider is not ExecutionProvider.CPU:
-        return Choice(Layout(cores, 1), f"nothing is measured for {lanes.provider}")
-    return trials.choice(
-        found.entries,
-        cores,
-        budget_s=settings.routing.default_budget_ms / 1e3,
-        route_untrained=settings.routing.route_untrained,
-        picture=REFERENCE_IMAGE,
-        folder=_calibrations(settings),
-        graphs=settings.calibration.graphs_dir,
-        seconds=settings.calibration.seconds_per_variant,
-        exact=settings.images.exact,
-        announce=announce,
-    )
-
-
-def background_lanes(settings: Settings, chosen: Layout) -> int:
-    """How many upgrades are run at a time in time that nobody else needs: none where runs leave their lane's thread,
-    and with it the thread's priority, or where threads have no such priority."""
-    wanted = chosen.lanes if settings.lanes.background is None else min(settings.lanes.background, chosen.lanes)
-    stays = settings.lanes.provider is ExecutionProvider.CPU and chosen.threads == 1
-    return wanted if wanted and stays and can_yield() else 0
-
-
-def prepare(settings: Settings, observer: Observer, announce: Announce = lambda _: None) -> Prepared:
-    """Load and measure what the store holds. Raises `StartupError`."""
-    announce("checking the store")
-    found = check(settings.store.dir, settings.lanes.provider)
-    choice = layout(settings, found, announce)
-    lanes = choice.layout.lanes
-    options = session_options(settings, choice)
-    loaded = load(found, options, lanes, observer, announce)
-    policy = _policy_of(settings, [entry.variant() for entry in loaded.entries.values()])
-    if not policy.catalogue.routed():
-        raise StartupError(
-            "no variant in the store has weights of known accuracy, so no budget can be answered; fetch some with "
-            "`effserve pull`, or pass --route-untrained to plan capacity with meaningless predictions"
-        )
-    calibration = measure(
-        loaded,
-        options=options,
-        lanes=lanes,
-        folder=_calibrations(settings),
-        seconds_per_variant=settings.calibration.seconds_per_variant,
-        exact=settings.images.exact,
-        announce=announce,
-    )
-    return Prepared(loaded, calibration, policy, choice, lanes)
-
-
-def prepare_alike(settings: Settings, known: Known, observer: Observer) -> Prepared:
-    """Load what another worker serves, and believe what it has measured. Raises `StartupError`."""
-    found = named(settings.store.dir, known.served, known.refused)
-    lanes = known.choice.layout.lanes
-    loaded = load(found, session_options(settings, known.choice), lanes, observer, lambda _: None)
-    policy = _policy_of(settings, [entry.variant() for entry in loaded.entries.values()])
-    if not policy.catalogue.routed():
-        raise StartupError("of what the other workers serve, nothing that a budget can choose can be loaded again")
-    return Prepared(loaded, known.calibration, policy, known.choice, lanes)
-
-
-def _calibrations(settings: Settings) -> Path | None:
-    """Where measurements are kept; None where they are not."""
-    return writable(settings.calibration.dir) if settings.calibration.reuse else None
-
-
-def session_options(settings: Settings, choice: Choice) -> SessionOptions:
-    """How the sessions are opened that serve."""
-    lanes = settings.lanes
-    return SessionOptions(
-        lanes.provider,
-        choice.layout.threads,
-        lanes.nice,
-        graphs=settings.calibration.graphs_dir,
-        device=lanes.device,
-        cache=lanes.provider_cache,
-    )
-
-
-def _policy_of(settings: Settings, variants: Sequence[Variant]) -> BudgetPolicy:
-    routing = settings.routing
-    return BudgetPolicy(
-        Catalogue(tuple(variants), routing.route_untrained),
-        utilisation=routing.utilisation,
-        arrival_reserve=routing.arrival_reserve,
-        backlog_limit_s=settings.limits.backlog_ms / 1e3,
-        terminates=routing.terminate_upgrades,
-    )
-
-
-@dataclass(frozen=True, slots=True)
 class Parts:
     """A service that is put together and does not listen yet."""
 
@@ -386,9 +226,10 @@ def assemble(
     """Everything that serves, on the event loop that is to own it. `on_lost` is called when an HTTP connection ends."""
     clock = time.monotonic
     statistics, recent = Statistics(prepared.loaded.entries), Recent(clock)
-    observer = Fanout(told.observer, statistics, recent)
+    residency = Residency(memory(settings), clock)
+    observer = Fanout(told.observer, statistics, recent, residency)
     dataplane, lanes = compose(settings, prepared, observer, clock)
-    changing = repository(settings, prepared, dataplane, observer, repository_kind)
+    changing = repository(settings, prepared, dataplane, observer, residency, repository_kind)
     told.metrics.watch(dataplane.health, dataplane.variants)
     http, grpc = _edges(
         settings,
@@ -438,6 +279,8 @@ def compose(settings: Settings, prepared: Prepared, observer: Observer, clock: C
         clock=clock,
         max_pixels=settings.limits.pixels,
         place=prepared.place,
+        absent=prepared.absent,
+        memory_bytes=lambda entry: memory(settings).footprint(entry).weights_bytes,
     )
     return dataplane, lanes
 
@@ -447,15 +290,18 @@ def repository(
     prepared: Prepared,
     dataplane: Dataplane,
     observer: Observer,
+    residency: Residency,
     kind: Callable[..., Repository] = Repository,
 ) -> Repository:
     """What changes what the dataplane serves. Call it inside the event loop that owns that."""
+    residency.watch(dataplane)
     return kind(
         dataplane=dataplane,
         runners=prepared.loaded.runners,
         store=StoreReader(settings.store.dir),
-        opener=Opener(session_options(settings, prepared.choice), prepared.lanes, _calibrations(settings)),
-        policy_of=partial(_policy_of, settings),
+        opener=Opener(session_options(settings, prepared.choice), prepared.lanes, calibrations(settings)),
+        policy_of=partial(policy_of, settings),
+        residency=residency,
         changes=settings.store.changes,
         observer=observer,
     )
@@ -541,7 +387,7 @@ async def first_request(settings: Settings, prepared: Prepared, controls: Contro
     nothing is learned from how long it takes. Whatever it is answered, limits are the operator's: the way is gone."""
     clock = time.monotonic
     dataplane, lanes = compose(settings, prepared, Fanout(), clock)
-    changing = repository(settings, prepared, dataplane, Fanout())
+    changing = repository(settings, prepared, dataplane, Fanout(), Residency(memory(settings), clock))
     open_inference = _open_inference(settings, dataplane, changing, controls, Statistics(prepared.loaded.entries))
     scrape = _scrape(Metrics())
     app = _http_app(settings, dataplane, changing, open_inference, Recent(clock), scrape, clock, untraced)
@@ -553,15 +399,17 @@ async def first_request(settings: Settings, prepared: Prepared, controls: Contro
 
 @asynccontextmanager
 async def following(settings: Settings, changing: Repository) -> AsyncIterator[None]:
-    """The store is looked at for so long, if that is wanted."""
-    if settings.store.changes is not StoreChanges.POLL:
-        yield
-        return
-    looking = asyncio.create_task(changing.follow(settings.store.poll_s))
+    """The store, and what is useful of it, are looked at for so long, if that is wanted."""
+    looking = []
+    if settings.store.changes is StoreChanges.POLL:
+        looking.append(asyncio.create_task(changing.follow(settings.store.poll_s)))
+    if settings.store.memory_limit_mib is not None:
+        looking.append(asyncio.create_task(changing.keep_useful()))
     try:
         yield
     finally:
-        looking.cancel()
+        for one in looking:
+            one.cancel()
 
 
 def _scrape(metrics: Metrics) -> Scrape:

@@ -64,6 +64,12 @@ def serve(
             "Good for capacity planning; the predictions mean nothing, and every answer says so.",
         ),
     ] = None,
+    memory_limit: Annotated[
+        float | None,
+        typer.Option(
+            help="Most MiB that variants may take; the most useful are kept. Default: no limit. See docs/memory.md."
+        ),
+    ] = None,
     workers: Annotated[
         str | None, typer.Option(help="Processes that answer: a number, or `auto`; default 1. See docs/scaling.md.")
     ] = None,
@@ -81,7 +87,7 @@ def serve(
     chosen: dict[str, dict[str, Any]] = {
         "http": {"host": host, "port": http_port},
         "grpc": {"host": host, "port": grpc_port},
-        "store": {"dir": store},
+        "store": {"dir": store, "memory_limit_mib": memory_limit},
         "routing": {"route_untrained": route_untrained},
         "workers": {"count": workers},
     }

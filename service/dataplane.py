@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from service.core.catalogue import Catalogue
+from service.core.catalogue import WANTED, Catalogue, wanted
 from service.core.errors import EffserveError, ErrorKind, fault
 from service.core.events import Observer, RequestAnswered, RequestFailed
 from service.core.explanation import why_never
@@ -25,7 +25,7 @@ from service.core.messages import Answer, ClassifyRequest, EntryState, Plan, Ref
 from service.core.policy import Policy
 from service.core.scheduler import Scheduler, SchedulerStatistics
 from service.core.trace import Attempt, Journey, Trace
-from service.core.values import Deadline, ImageHeader, Job, Pixels, Question, Timing, Variant
+from service.core.values import Absent, Deadline, ImageHeader, Job, Pixels, Question, Timing, Variant
 from service.core.workers import ALONE, Place
 from service.pipeline import image, response
 from service.pipeline.lanes import Lanes, Served
@@ -33,6 +33,8 @@ from service.pipeline.store import StoredVariant
 
 REFERENCE_IMAGE = ImageHeader(format="JPEG", width_px=500, height_px=400, size_bytes=50_000)
 """What plans and tables are computed for: a photo of 0.2 megapixels."""
+
+NOTHING: Mapping[str, StoredVariant] = {}
 
 UNTRAINED_WARNING = "variant {name} has untrained (seeded) weights: its predictions mean nothing"
 
@@ -68,6 +70,8 @@ class Edition:
     policy: Policy
     costs: Mapping[str, VariantCost] = field(default_factory=dict)
     """Of variants that are new, or not what they were."""
+    absent: Mapping[str, StoredVariant] = field(default_factory=dict)
+    """What is known beside them, and not in memory."""
 
 
 OnAnswer = Callable[[Answer], None]
@@ -90,8 +94,12 @@ class Dataplane:
         clock: Callable[[], float],
         max_pixels: int,
         place: Place = ALONE,
+        absent: Mapping[str, StoredVariant] = NOTHING,
+        memory_bytes: Callable[[StoredVariant], int] = lambda entry: entry.manifest.graph_bytes,
     ) -> None:
         self._entries = entries
+        self._absent = absent
+        self._memory_bytes = memory_bytes
         self._stored = {variant: entries[variant.name] for variant in catalogue.variants}
         """What answers: what is served, and what requests in hand may still be answered by."""
         self._refused = tuple(refused)
@@ -162,20 +170,26 @@ class Dataplane:
         """What a request with the reference image would get now. Raises `EffserveError`."""
         with self._lanes.books:
             decode_s = self._scheduler.latency.expected_decode_s(REFERENCE_IMAGE)
-            return self._scheduler.plan(self._clock(), question, decode_s)
+            try:
+                return self._scheduler.plan(self._clock(), question, decode_s)
+            except EffserveError as error:
+                # Who only asks wants nothing loaded.
+                error.facts.pop(WANTED, None)
+                raise
 
     def variants(self) -> tuple[VariantRow, ...]:
         """The live accuracy/latency/cost table, cheapest first."""
         with self._lanes.books:
             front = {variant.name for variant in self._catalogue.front(self._scheduler.latency)}
-            rows = [self._row(variant, front) for variant in self._catalogue.variants]
+            rows = [self._row(variant, front) for variant in self._catalogue.known()]
         return tuple(sorted(rows, key=lambda row: row.expected_ms))
 
     def variant(self, name: str) -> VariantRow:
         """One line of the table. Raises `EffserveError(UNKNOWN_VARIANT)`."""
+        absent = self.not_resident(name)
         with self._lanes.books:
             front = {variant.name for variant in self._catalogue.front(self._scheduler.latency)}
-            return self._row(self._catalogue.named(name), front)
+            return self._row(self._catalogue.named(name) if absent is None else absent.variant, front)
 
     def refused(self) -> tuple[RefusedVariant, ...]:
         """Store entries that are not served, with the reason."""
@@ -192,6 +206,17 @@ class Dataplane:
             yield StoreEntry(*version, state, refused.get(version, ""))
         for version in sorted(refused.keys() - served - loading):
             yield StoreEntry(*version, EntryState.UNAVAILABLE, refused[version])
+        absent = {(name, str(entry.manifest.version)): entry for name, entry in self._absent.items()}
+        for version in sorted(absent.keys() - served - loading - refused.keys()):
+            yield StoreEntry(*version, EntryState.UNAVAILABLE, self.not_routed(absent[version].variant()))
+
+    def absent(self) -> Mapping[str, StoredVariant]:
+        """What is known and not in memory, by name."""
+        return self._absent
+
+    def not_resident(self, name: str) -> Absent | None:
+        """What is known of a variant that is not in memory; None for all others."""
+        return next((one for one in self._catalogue.absent if one.variant.name == name), None)
 
     def served(self) -> Mapping[str, StoredVariant]:
         """What is resident, by name."""
@@ -215,7 +240,7 @@ class Dataplane:
             for name, cost in edition.costs.items():
                 self._scheduler.latency.learn(name, cost)
             before = self._expected()
-            self._entries, self._catalogue = edition.entries, edition.policy.catalogue
+            self._entries, self._absent, self._catalogue = edition.entries, edition.absent, edition.policy.catalogue
             self._stored |= {variant: edition.entries[variant.name] for variant in self._catalogue.variants}
             now = self._expected()
             self._lanes.adopt(edition.policy, None if now == before else now[1])
@@ -298,7 +323,7 @@ class Dataplane:
         """Nobody needs what is not served any more."""
         for variant in [variant for variant in self._stored if variant not in self._catalogue.variants]:
             del self._stored[variant]
-            if variant.name not in self._entries:
+            if variant.name not in self._entries and variant.name not in self._absent:
                 with self._lanes.books:
                     self._scheduler.latency.drop(variant.name)
         on_gone()
@@ -353,7 +378,9 @@ class Dataplane:
     def _row(self, variant: Variant, front: set[str]) -> VariantRow:
         latency = self._scheduler.latency
         decode_s = latency.expected_decode_s(REFERENCE_IMAGE)
-        manifest = self._entries[variant.name].manifest
+        resident = variant.name in self._entries
+        stored = (self._entries if resident else self._absent)[variant.name]
+        manifest = stored.manifest
         not_routed = self.not_routed(variant)
         return VariantRow(
             variant=variant,
@@ -366,7 +393,8 @@ class Dataplane:
             macs=manifest.macs,
             input_size_px=manifest.preprocessing.input_size_px,
             graph_bytes=manifest.graph_bytes,
-            resident=True,
+            resident=resident,
+            memory_bytes=self._memory_bytes(stored),
             top1=manifest.accuracy.top1,
             top5=manifest.accuracy.top5,
             accuracy_source=manifest.accuracy.source,
@@ -397,6 +425,7 @@ class Dataplane:
                 budget_s=None if deadline is None else deadline.budget_s,
                 cause=error.__cause__ if error.kind is ErrorKind.INTERNAL else None,
                 variant=variant,
+                wanted=wanted(error),
                 journey=journey,
             )
         )

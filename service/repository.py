@@ -4,7 +4,7 @@ Changes happen one after the other, each in two parts. What takes time (reading,
 done on the loading thread and changes nothing, so a version that is damaged or does not run leaves everything as it
 was. Then the event loop puts a new edition in the place of the old one, between two requests. Requests that came before
 and named what is gone are still answered by it; when the last of them has gone, its session is freed, and the change
-ends.
+ends. Where memory is limited, what has to make room goes before (`residency.py`).
 [ADR 11](../docs/decisions/0011-hot-loading.md)
 """
 
@@ -24,12 +24,13 @@ from service.core.errors import EffserveError, ErrorKind
 from service.core.events import Observer, StoreUnread, VariantChanged, VariantRefused
 from service.core.messages import Change, ChangeKind, EntryState, RefusedVariant, StoreEntry
 from service.core.policy import Policy
-from service.core.values import Variant
+from service.core.values import Absent, Variant
 from service.dataplane import Dataplane, Edition
 from service.pipeline.executor import Runner
 from service.pipeline.opening import Known, Opened, Opener, loaded_event
 from service.pipeline.session import SessionError
 from service.pipeline.store import StoredVariant, StoreError, StoreReader, StoreScan
+from service.residency import Residency
 
 T = TypeVar("T")
 SHOWN_NAME = 64
@@ -54,7 +55,8 @@ class Repository:
         runners: dict[Variant, Runner],
         store: StoreReader,
         opener: Opener,
-        policy_of: Callable[[Sequence[Variant]], Policy],
+        policy_of: Callable[[Sequence[Variant], Sequence[Absent]], Policy],
+        residency: Residency,
         changes: StoreChanges,
         observer: Observer,
     ) -> None:
@@ -64,6 +66,7 @@ class Repository:
         self._store = store
         self._opener = opener
         self._policy_of = policy_of
+        self._residency = residency
         self._changes = changes
         self._observer = observer
         self._turn = asyncio.Lock()
@@ -92,6 +95,10 @@ class Repository:
         self.check_explicit()
         return await self._in_turn(lambda: self._unload(name))
 
+    async def bring(self, name: str) -> Change:
+        """Load what is known and not in memory; what cannot be loaded is no longer known."""
+        return await self._in_turn(lambda: self._bring(name))
+
     async def reload(self) -> Sequence[Change]:
         """Serve the newest version of everything in the store, and nothing else. What fails is among the changes."""
         self._allow(StoreChanges.EXPLICIT, StoreChanges.POLL)
@@ -110,6 +117,10 @@ class Repository:
                 reason, cause = (error.detail, None) if isinstance(error, EffserveError) else (repr(error), error)
                 self._observer.observe(StoreUnread(reason, cause, news=reason != said))
                 said = reason
+
+    async def keep_useful(self) -> None:
+        """Load what requests need and what has become more useful, where memory is limited, until cancelled."""
+        await self._residency.follow(self.bring)
 
     async def index(self) -> Sequence[StoreEntry]:
         """What the store holds, and what is served, with the reason why something is not."""
@@ -163,14 +174,36 @@ class Repository:
         if found is None:
             which = "" if version is None else f"version {version} of "
             raise EffserveError(ErrorKind.UNKNOWN_VARIANT, f"the store has no {which}{name[:SHOWN_NAME]!r}")
-        change = await self._put(found)
+        with self._residency.pinning(name):
+            change = await self._put(found)
         if change.kind is ChangeKind.REFUSED:
+            self._residency.unpin(name)
             detail = f"{name} version {change.version} cannot be served: {change.reason}"
             raise EffserveError(ErrorKind.LOAD_FAILED, detail)
         return change
 
+    async def _bring(self, name: str) -> Change:
+        known = self._dataplane.absent().get(name)
+        if known is None:
+            return Change(ChangeKind.KEPT, name, "")
+        version = known.manifest.version
+        found = await self._aside(lambda: self._store.find(name, version))
+        change = await self._caught(found or RefusedVariant(name, str(version), "it is gone from the store"))
+        if change.kind is ChangeKind.REFUSED:
+            await self._forget(name)
+        return change
+
+    async def _forget(self, name: str) -> None:
+        """What is not in memory is not known any more, either."""
+        absent = {other: entry for other, entry in self._dataplane.absent().items() if other != name}
+        await self._adopt(self._edition(self._dataplane.served(), absent))
+
     async def _unload(self, name: str) -> Change:
         served, started_s = self._dataplane.served(), time.perf_counter()
+        self._residency.unpin(name)
+        if (absent := self._dataplane.absent().get(name)) is not None:
+            await self._forget(name)
+            return Change(ChangeKind.UNLOADED, name, _version(absent))
         if name not in served:
             detail = f"no variant {name[:SHOWN_NAME]!r} is served; there are {', '.join(sorted(served))}"
             raise EffserveError(ErrorKind.UNKNOWN_VARIANT, detail)
@@ -179,14 +212,24 @@ class Repository:
         self._tell(change, started_s)
         return change
 
+    async def _evict(self, name: str, for_whom: str) -> None:
+        """It stays known."""
+        served, started_s = self._dataplane.served(), time.perf_counter()
+        rest = {other: entry for other, entry in served.items() if other != name}
+        await self._adopt(self._edition(rest, {**self._dataplane.absent(), name: served[name]}))
+        self._tell(Change(ChangeKind.UNLOADED, name, _version(served[name]), f"to make room for {for_whom}"), started_s)
+
     async def _reload(self, *, again: bool = True) -> Sequence[Change]:
         """Unless `again`, what could not be opened is left alone while its files are what they were."""
         try:
             found = await self._aside(self._store.scan)
         except StoreError as error:
             raise EffserveError(ErrorKind.CHANGE_REFUSED, str(error)) from error
+        chosen = self._residency.wanted_of(found.entries)
         left = {_key(entry) for entry in found.entries if not again and self._failed.get(_key(entry)) is entry}
         wanted = [entry for entry in self._wanted(found) if _key(entry) not in left]
+        await self._know([entry for entry in wanted if entry.manifest.name not in chosen])
+        wanted = [entry for entry in wanted if entry.manifest.name in chosen]
         changes = [await self._tried(entry) for entry in wanted] + [self._refused(one) for one in found.refused]
         there = {entry.manifest.name for entry in found.entries} | {refused.name for refused in found.refused}
         changes += [await self._gone(name) for name in sorted(set(self._dataplane.served()) - there)]
@@ -203,12 +246,30 @@ class Repository:
             if now is None or _key(now) not in damaged or entry.manifest.version > now.manifest.version:
                 yield entry
 
+    async def _know(self, others: Sequence[StoredVariant]) -> None:
+        """These are in the store, and there is no memory for them."""
+        absent = {entry.manifest.name: entry for entry in others}
+        served = {name: entry for name, entry in self._dataplane.served().items() if name not in absent}
+        if absent != self._dataplane.absent() or len(served) < len(self._dataplane.served()):
+            await self._adopt(self._edition(served, absent))
+
     def _chosen(self, entry: StoredVariant) -> bool:
         """Whether a budget could choose it if there were no other."""
-        return bool(self._policy_of([entry.variant()]).catalogue.routed())
+        return bool(self._policy_of([entry.variant()], ()).catalogue.routed())
 
     async def _tried(self, entry: StoredVariant) -> Change:
-        """What fails in a way that nobody foresaw is no reason not to look at the others."""
+        """That there is no room for it is no reason not to look at the others."""
+        try:
+            return await self._caught(entry)
+        except EffserveError as error:
+            if error.kind is not ErrorKind.MEMORY_LIMIT:
+                raise
+            return self._refused(RefusedVariant(*_key(entry), error.detail))
+
+    async def _caught(self, entry: StoredVariant | RefusedVariant) -> Change:
+        """Nor what fails in a way that nobody foresaw."""
+        if isinstance(entry, RefusedVariant):
+            return self._refused(entry)
         try:
             return await self._put(entry)
         except EffserveError:
@@ -237,14 +298,16 @@ class Repository:
         if before is not None and (before.manifest, before.folder) == (found.manifest, found.folder):
             self._forgive(found)
             return Change(ChangeKind.KEPT, name, _version(found))
-        entries = {**self._dataplane.served(), name: found}
         try:
-            self._edition(entries)
+            self._edition({**self._dataplane.served(), name: found})
         except EffserveError as error:
             # Others decide about that, so it is tried again whether or not its files change.
             return self._refused(RefusedVariant(name, _version(found), error.detail))
+        if before is None or before.folder != found.folder:
+            for other in self._residency.room_for(found):
+                await self._evict(other, name)
         try:
-            await self._serve(found, before, entries)
+            await self._serve(found, before)
         except SessionError as error:
             self._failed[_key(found)] = found
             return self._refused(RefusedVariant(name, _version(found), str(error)))
@@ -255,18 +318,16 @@ class Repository:
         self._tell(change, started_s)
         return change
 
-    async def _serve(
-        self, found: StoredVariant, before: StoredVariant | None, entries: Mapping[str, StoredVariant]
-    ) -> None:
+    async def _serve(self, found: StoredVariant, before: StoredVariant | None) -> None:
         """Where only what is said of the network has changed, its session is kept, and what is known of its runs.
         Raises `SessionError` when it cannot be served."""
-        edition = self._edition(entries)
+        edition = self._edition({**self._dataplane.served(), found.manifest.name: found})
         if before is None or before.folder != found.folder:
             opened = await self._opened(found)
             self._refuse_when_draining()
             self._runners[found.variant()] = opened.runner
             self._observer.observe(loaded_event(found, opened.runner.session, opened.load_s))
-            edition = replace(edition, costs={found.manifest.name: opened.cost})
+            edition = replace(edition, costs={**edition.costs, found.manifest.name: opened.cost})
         elif _network(before) != _network(found):
             raise SessionError("its network was changed in place while it is served; it needs a new version")
         else:
@@ -286,25 +347,39 @@ class Repository:
     def _known(self, entry: StoredVariant) -> Known:
         return Known(self._runners[entry.variant()], self._dataplane.calibrated(entry.manifest.name))
 
-    def _edition(self, entries: Mapping[str, StoredVariant]) -> Edition:
-        """Raises `EffserveError(CHANGE_REFUSED)`."""
-        policy = self._policy_of([entry.variant() for entry in entries.values()])
+    def _edition(
+        self, entries: Mapping[str, StoredVariant], absent: Mapping[str, StoredVariant] | None = None
+    ) -> Edition:
+        """`absent` None: what is known beside `entries` stays so. Raises `EffserveError(CHANGE_REFUSED)`."""
+        known = self._dataplane.absent() if absent is None else absent
+        absent = {name: entry for name, entry in known.items() if name not in entries}
+        variants = [entry.variant() for entry in entries.values()]
+        policy = self._policy_of(variants, self._residency.absences(absent.values(), entries))
         if not policy.catalogue.routed():
             detail = "after that no variant would be served that a budget can choose"
             raise EffserveError(ErrorKind.CHANGE_REFUSED, detail)
-        return Edition(entries, policy)
+        return Edition(entries, policy, {name: self._residency.cost(entry) for name, entry in absent.items()}, absent)
 
     async def _adopt(self, edition: Edition) -> None:
         """Returns when what is not served any more is free."""
         self._refuse_when_draining()
-        gone = asyncio.get_running_loop().create_future()
-        self._dataplane.adopt(edition, lambda: gone.set_result(None))
-        await gone
+        free = asyncio.get_running_loop().create_future()
+        self._dataplane.adopt(edition, lambda: free.set_result(None))
+        await free
         # Freeing a session keeps the interpreter's lock, so it is soonest done at full priority: here, once the loading
         # thread has let go of what it measured by.
         await asyncio.wrap_future(self._thread.submit(lambda: None))
-        for variant in set(self._runners).difference(edition.policy.catalogue.variants):
+        gone = set(self._runners).difference(edition.policy.catalogue.variants)
+        for variant in gone:
             del self._runners[variant]
+        if gone:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """What runs of larger variants have computed in, before anything else is loaded: the thread takes one step
+        after the other. Nobody waits for that; if it fails, the loop tells."""
+        smallest = min(self._runners.values(), key=lambda runner: runner.preprocessing.input_size_px)
+        asyncio.wrap_future(self._thread.submit(smallest.session.give_back))
 
     def _refused(self, refused: RefusedVariant) -> Change:
         """Told only where it is news: a store is looked at again and again."""

@@ -108,6 +108,13 @@ class Store(_Group):
         "`effserve reload`. Nobody, because the service has no authentication: who classifies could unload as well, "
         "and so could any web page in a browser that reaches the port. Only what is in the store can be loaded.",
     )
+    memory_limit_mib: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = Field(
+        None,
+        description="Most memory that variants may take, in MiB: their weights, and what as many runs as there are "
+        "lanes compute on the way. The most useful variants are kept within it, always with the cheapest that budgets "
+        "may choose; others are loaded for who names them ([memory](memory.md)). The process itself and the images in "
+        "hand come on top. None: no limit. Needs `workers.count` to be 1.",
+    )
     poll_s: float = Field(
         15.0,
         gt=0,

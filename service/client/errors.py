@@ -17,7 +17,7 @@ class LocalKind(StrEnum):
     """What came is no answer of effserve: the address is somebody else's, or versions do not fit."""
 
 
-RETRYABLE = frozenset({LocalKind.NO_ANSWER, ErrorKind.QUEUE_FULL, ErrorKind.DRAINING})
+RETRYABLE = frozenset({LocalKind.NO_ANSWER, ErrorKind.QUEUE_FULL, ErrorKind.DRAINING, ErrorKind.NOT_RESIDENT})
 """Failures of the moment. All questions can be repeated, those too whose connection broke with an unknown outcome:
 answering one changes nothing in the server but its counters."""
 

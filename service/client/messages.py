@@ -147,6 +147,8 @@ def _variant(message: pb.Variant) -> Variant:
         macs=message.macs,
         input_size_px=message.input_size_px,
         graph_bytes=message.graph_bytes,
+        memory_bytes=message.memory_bytes,
+        resident=message.resident,
         pareto=message.pareto,
         routed=message.routed,
         not_routed=message.not_routed,

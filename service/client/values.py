@@ -170,6 +170,10 @@ class Variant:
     macs: int
     input_size_px: int
     graph_bytes: int
+    memory_bytes: int
+    """What its weights take in memory, or would take."""
+    resident: bool
+    """Whether it is in memory."""
     pareto: bool
     routed: bool
     """Whether a budget can choose it."""

@@ -73,7 +73,8 @@ def variants(*, url: str, as_json: bool) -> None:
         return
     columns = [
         ("variant", "left"), ("px", "right"), ("GMACs", "right"), ("top-1", "right"), ("source", "left"),
-        ("mean ms", "right"), ("tail ms", "right"), ("routed", "left"), ("answers", "right"), ("why", "left"),
+        ("mean ms", "right"), ("tail ms", "right"), ("MB", "right"),
+        ("routed", "left"), ("answers", "right"), ("why", "left"),
     ]  # fmt: skip
     print_table("", columns, [_variant_row(row) for row in answer.variants])
     for refused in answer.refused:
@@ -146,6 +147,7 @@ def _variant_row(row: Variant) -> list[str]:
         row.accuracy.source if row.trained else "untrained",
         f"{row.expected_ms:.1f}",
         f"{row.tail_ms:.1f}",
+        f"{row.memory_bytes / 1e6:.0f}" if row.resident else f"({row.memory_bytes / 1e6:.0f})",
         "yes" if row.routed else "",
         str(row.answers),
         row.not_routed,

@@ -118,7 +118,7 @@ def stored(asked: Asked, store: Path) -> tuple[Catalogue, Source]:
     Raises `SimulationError`, `OSError`.
     """
     # What serves takes a second to import, which only this needs.
-    from service import app, settings
+    from service import preparing, settings
     from service.dataplane import REFERENCE_IMAGE
     from service.startup import StartupError, check, measured_before, steps
 
@@ -129,14 +129,14 @@ def stored(asked: Asked, store: Path) -> tuple[Catalogue, Source]:
     config = os.environ.get("EFFSERVE_CONFIG")
     try:
         chosen = settings.load(Path(config) if config else None, overrides)
-        choice = app.layout(chosen, check(store, chosen.lanes.provider))
-        options, lanes = app.session_options(chosen, choice), choice.layout.lanes
+        choice = preparing.layout(chosen, check(store, chosen.lanes.provider))
+        options, lanes = preparing.session_options(chosen, choice), choice.layout.lanes
         known = measured_before(
             store, options=options, lanes=lanes, folder=chosen.calibration.dir, exact=chosen.images.exact
         )
         if known is None or not chosen.calibration.reuse:
             with starting(steps(store)) as begin:
-                prepared = app.prepare(chosen, Fanout(), begin)
+                prepared = preparing.prepare(chosen, Fanout(), begin)
             known = prepared.policy.catalogue.variants, prepared.calibration
     except (StartupError, settings.SettingsError) as error:
         raise SimulationError(str(error)) from error

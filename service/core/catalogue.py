@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from service.core.derived import Standing, withheld
 from service.core.errors import EffserveError, ErrorKind
 from service.core.state import Costs
-from service.core.values import Job, Variant, Verdict
+from service.core.values import Absent, Job, Variant, Verdict
 
+WANTED = "variant"
+"""Among the facts of a failure: the variant that is needed and not in memory."""
 MOST_FRONTS = 8
 """Pareto sets that are kept: as many as there are numbers of busy lanes that matter, on most machines."""
 
@@ -18,6 +20,8 @@ class Catalogue:
     variants: tuple[Variant, ...]
     route_untrained: bool = False
     """Whether seeded weights may be chosen by budget (capacity planning)."""
+    absent: tuple[Absent, ...] = ()
+    """What is known beside that, and not in memory: nothing is chosen of it."""
     _fronts: "list[tuple[Costs, int, tuple[Variant, ...]]]" = field(
         default_factory=list, init=False, repr=False, compare=False
     )
@@ -25,7 +29,11 @@ class Catalogue:
 
     def routed(self) -> tuple[Variant, ...]:
         """Variants that a budget may choose, whatever they cost."""
-        return tuple(v for v in self.variants if v.rank_top1 is not None and (v.trained or self.route_untrained))
+        return tuple(filter(self._routable, self.variants))
+
+    def known(self) -> tuple[Variant, ...]:
+        """Whatever is in memory, and what is not."""
+        return self.variants + tuple(one.variant for one in self.absent)
 
     def withheld(self, variant: Variant, costs: Costs) -> Verdict | None:
         """Why no budget may choose a variant, whatever else is served beside it and what it was made from."""
@@ -63,25 +71,36 @@ class Catalogue:
                 best.append(variant)
         return tuple(reversed(best))
 
+    def _routable(self, variant: Variant) -> bool:
+        return variant.rank_top1 is not None and (variant.trained or self.route_untrained)
+
     def _candidates(self, costs: Costs) -> tuple[Variant, ...]:
         return tuple(variant for variant in self.routed() if self.withheld(variant, costs) is None)
 
     def named(self, name: str) -> Variant:
-        """The served variant of that name. Raises `EffserveError(UNKNOWN_VARIANT)`."""
+        """The served variant of that name. Raises `EffserveError(UNKNOWN_VARIANT | NOT_RESIDENT | MEMORY_LIMIT)`."""
         for variant in self.variants:
             if variant.name == name:
                 return variant
+        for absent in self.absent:
+            if absent.variant.name == name:
+                raise not_resident(absent)
         known = ", ".join(sorted(v.name for v in self.variants))
         raise EffserveError(ErrorKind.UNKNOWN_VARIANT, f"no variant {name!r} is served; there are {known}")
 
     def cheapest_at(self, top1: float, costs: Costs) -> Variant:
         """The cheapest routed variant whose accuracy is at least `top1`.
 
-        Raises `EffserveError(ACCURACY_UNAVAILABLE)`.
+        Raises `EffserveError(ACCURACY_UNAVAILABLE)`, or what `named` raises where one that is not in memory would do.
         """
         enough = [v for v in self._candidates(costs) if rank(v) >= top1]
         if enough:
             return min(enough, key=lambda v: (costs.expected_s(v.name, 0.0), -rank(v), v.name))
+        others = [one for one in self.absent if self._routable(one.variant) and rank(one.variant) >= top1]
+        if others:
+            raise not_resident(
+                min(others, key=lambda one: (one.load_s is None, costs.expected_s(one.variant.name, 0.0)))
+            )
         best = max((rank(v) for v in self._candidates(costs)), default=None)
         known = "no variant has a known accuracy" if best is None else f"the best has {best:.4f}"
         facts: dict[str, float | int | str] = {} if best is None else {"best_accuracy": best}
@@ -100,6 +119,21 @@ class Catalogue:
         if not front:
             raise EffserveError(ErrorKind.ACCURACY_UNAVAILABLE, "no variant can be chosen by budget; name one")
         return front if job.terminated is None else front[-1:]
+
+
+def not_resident(absent: Absent) -> EffserveError:
+    """What a request is told that needs a variant which is not in memory."""
+    name = absent.variant.name
+    facts: dict[str, float | int | str] = {WANTED: name}
+    if absent.load_s is None:
+        return EffserveError(ErrorKind.MEMORY_LIMIT, f"{name} does not fit into `store.memory_limit_mib`", facts)
+    detail = f"{name} is not in memory, where others are worth more; loading it takes {absent.load_s:.1f} s"
+    return EffserveError(ErrorKind.NOT_RESIDENT, detail, facts, retry_after_s=absent.load_s)
+
+
+def wanted(error: EffserveError) -> str | None:
+    """The variant that has to be loaded before such a request can be answered."""
+    return str(error.facts[WANTED]) if error.kind is ErrorKind.NOT_RESIDENT and WANTED in error.facts else None
 
 
 def rank(variant: Variant) -> float:

@@ -42,6 +42,8 @@ class RequestFailed:
     """What the request named, served or not."""
     journey: Journey | None = None
     """None when it is not traced."""
+    wanted: str | None = None
+    """A variant that is not in memory and would have to be, for such a request to be answered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ from service.core.values import Candidate, Job, Question, Reason, Variant, Verdi
 
 
 def candidates(situation: Situation, job: Job, fitting: tuple[Variant, ...], chosen: Variant) -> tuple[Candidate, ...]:
-    """One row for each variant that is served; `fitting` is what the choice was made from."""
-    return tuple(_candidate(situation, variant, job, fitting, chosen) for variant in situation.catalogue.variants)
+    """One row for each variant that is known; `fitting` is what the choice was made from."""
+    known = situation.catalogue.known()
+    return tuple(_candidate(situation, variant, job, fitting, chosen) for variant in known)
 
 
 def _candidate(
@@ -29,6 +30,8 @@ def _verdict(
     question = job.question
     if question.variant is not None:
         return Verdict.NOT_ASKED_FOR
+    if variant not in situation.catalogue.variants:
+        return Verdict.NOT_RESIDENT
     if (barred := situation.catalogue.withheld(variant, situation.costs)) is not None:
         return barred
     if question.min_top1 is not None:
@@ -57,6 +60,8 @@ _WITHHELD = {
 def why_never(catalogue: Catalogue, variant: Variant, costs: Costs) -> str:
     """The reason why no budget, however large, makes a request choose this variant unless it names it. Empty when one
     does."""
+    if variant not in catalogue.variants:
+        return "it is not in memory: others are worth more within `store.memory_limit_mib`"
     if (barred := catalogue.withheld(variant, costs)) is not None:
         return _WITHHELD[barred].format(original=variant.original)
     if (better := catalogue.dominator(variant, costs)) is not None:

@@ -97,6 +97,9 @@ class VariantRow:
     input_size_px: int
     graph_bytes: int
     resident: bool
+    """Whether it is in memory."""
+    memory_bytes: int
+    """What it takes there, or would take: its weights, without what all variants share."""
     top1: float | None
     """Accuracy of these weights; None when nobody measured or published it."""
     top5: float | None
@@ -132,7 +135,7 @@ class Change:
     version: str
     """Loaded, kept, unloaded or refused."""
     reason: str = ""
-    """Why it is refused; which version it replaces."""
+    """Why it is refused; which version it replaces; for whom it makes room."""
 
 
 class EntryState(StrEnum):

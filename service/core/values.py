@@ -82,6 +82,15 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
+class Absent:
+    """A variant that is known and not in memory, because others are worth more there (`residency.py`)."""
+
+    variant: Variant
+    load_s: float | None
+    """How long loading it takes, as far as is known; None where it does not fit into the limit at all."""
+
+
+@dataclass(frozen=True, slots=True)
 class ImageHeader:
     """What the first bytes of an image tell before anything is decoded."""
 
@@ -189,6 +198,8 @@ class Verdict(StrEnum):
     BELOW_MIN_ACCURACY = "below_min_accuracy"
     COSTLIER = "costlier"
     """It reaches the wanted accuracy, and a cheaper variant does too."""
+    NOT_RESIDENT = "not_resident"
+    """It is not in memory: others are worth more within `store.memory_limit_mib`."""
     UNTRAINED = "untrained"
     """Seeded weights, and the operator did not ask to route to them."""
     UNKNOWN_ACCURACY = "unknown_accuracy"

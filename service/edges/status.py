@@ -80,6 +80,18 @@ STATUS: dict[ErrorKind, Status] = {
         "No variant can give the accuracy asked for",
         "Ask for less (`best_accuracy` names the most there is), or name a variant.",
     ),
+    ErrorKind.NOT_RESIDENT: Status(
+        503,
+        StatusCode.UNAVAILABLE,
+        "The variant is not in memory just now",
+        "It is being loaded: try again after `Retry-After` seconds, or leave the choice to the budget.",
+    ),
+    ErrorKind.MEMORY_LIMIT: Status(
+        507,
+        StatusCode.RESOURCE_EXHAUSTED,
+        "The variant does not fit into the memory that is set",
+        "Name a smaller one; whoever runs the service sets the limit, `store.memory_limit_mib`.",
+    ),
     ErrorKind.UNSUPPORTED: Status(
         501, StatusCode.UNIMPLEMENTED, "The service does not do this", "The detail says what to do instead."
     ),

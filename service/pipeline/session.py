@@ -186,6 +186,15 @@ class Session:
         except EffserveError as error:
             raise SessionError(f"the graph does not run: {' '.join(str(error.__cause__).split())[:200]}") from error
 
+    def give_back(self) -> None:
+        """Run once, on a black image, and return to the system what the shared memory of runs has too much.
+
+        Raises `EffserveError(INTERNAL)` when the run fails.
+        """
+        options = onnxruntime.RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        self._run_one(np.zeros((1, self._size_px, self._size_px, 3), np.uint8), None, options)
+
     def run(self, pixels: npt.NDArray[np.uint8], stop: Stop | None = None) -> npt.NDArray[np.float32]:
         """Logits [N, classes] of images [N, size, size, 3], one after the other. Releases the GIL.
 

@@ -116,6 +116,7 @@ def _of_variants(health: Health, rows: Sequence[VariantRow], fixed: Fixed) -> di
         table.ROUTED: each(lambda row: row.routed),
         table.LOAD: each(lambda row: fixed.load_s.get(row.variant.name, 0.0)),
         table.GRAPH_BYTES: each(lambda row: row.graph_bytes),
+        table.MEMORY_BYTES: each(lambda row: row.memory_bytes),
         table.PARAMS: each(lambda row: row.params),
         table.RUN_MACS: each(lambda row: row.macs),
         table.EXPECTED: each(lambda row: row.expected_ms / 1e3),

@@ -187,8 +187,8 @@ VARIANT = _gauge(
 )
 LOADED = _gauge(
     "variant_loaded",
-    "1 while its session is resident; 0 while it is only loading, or refused, so that a variant that was unloaded has "
-    "none.",
+    "1 while its session is resident; 0 while it is only loading, refused, or left out by `store.memory_limit_mib`, so "
+    "that a variant that was unloaded has none.",
     "variant",
     workers=Over.SMALLEST,
 )
@@ -200,6 +200,9 @@ ROUTED = _gauge(
 )
 LOAD = _gauge("variant_load_seconds", "How long its session took to open.", "variant", workers=Over.LARGEST)
 GRAPH_BYTES = _gauge("variant_graph_bytes", "Size of its graph with the weights.", "variant", workers=Over.LARGEST)
+MEMORY_BYTES = _gauge(
+    "variant_memory_bytes", "What its weights take in memory, or would take.", "variant", workers=Over.LARGEST
+)
 PARAMS = _gauge("variant_params", "Its parameters.", "variant", workers=Over.LARGEST)
 RUN_MACS = _gauge("variant_macs", "Multiply-adds of one run.", "variant", workers=Over.LARGEST)
 EXPECTED = _gauge(
@@ -224,7 +227,7 @@ COUNTED = (
 LIVE = (
     READY, INFO, WAITING, INSURED, LANES, THREADS, BUSY, BUSY_SECONDS, BACKGROUND, UPGRADING, CORES, PRICE, WASTED,
     BACKLOG, ARRIVALS, SLOWDOWN, HAND_OVER, MISS_RATE, WORKERS, RESTARTS, REFUSED, SPANS, LOADING, VARIANT, LOADED,
-    ROUTED, LOAD, GRAPH_BYTES, PARAMS, RUN_MACS, EXPECTED, TAIL, COVERAGE,
+    ROUTED, LOAD, GRAPH_BYTES, MEMORY_BYTES, PARAMS, RUN_MACS, EXPECTED, TAIL, COVERAGE,
 )  # fmt: skip
 """Read when scraped."""
 TABLE = COUNTED + LIVE

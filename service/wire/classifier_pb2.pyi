@@ -234,7 +234,7 @@ class ListVariantsResponse(_message.Message):
     def __init__(self, variants: _Optional[_Iterable[_Union[Variant, _Mapping]]] = ..., refused: _Optional[_Iterable[_Union[RefusedVariant, _Mapping]]] = ...) -> None: ...
 
 class Variant(_message.Message):
-    __slots__ = ("name", "version", "trained", "rank_top1", "rank_source", "accuracy", "expected_ms", "tail_ms", "params", "macs", "input_size_px", "graph_bytes", "pareto", "routed", "resident", "weights", "answers", "not_routed")
+    __slots__ = ("name", "version", "trained", "rank_top1", "rank_source", "accuracy", "expected_ms", "tail_ms", "params", "macs", "input_size_px", "graph_bytes", "pareto", "routed", "resident", "weights", "answers", "not_routed", "memory_bytes")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TRAINED_FIELD_NUMBER: _ClassVar[int]
@@ -253,6 +253,7 @@ class Variant(_message.Message):
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
     NOT_ROUTED_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     trained: bool
@@ -271,7 +272,8 @@ class Variant(_message.Message):
     weights: Weights
     answers: int
     not_routed: str
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., trained: _Optional[bool] = ..., rank_top1: _Optional[float] = ..., rank_source: _Optional[str] = ..., accuracy: _Optional[_Union[Accuracy, _Mapping]] = ..., expected_ms: _Optional[float] = ..., tail_ms: _Optional[float] = ..., params: _Optional[int] = ..., macs: _Optional[int] = ..., input_size_px: _Optional[int] = ..., graph_bytes: _Optional[int] = ..., pareto: _Optional[bool] = ..., routed: _Optional[bool] = ..., resident: _Optional[bool] = ..., weights: _Optional[_Union[Weights, _Mapping]] = ..., answers: _Optional[int] = ..., not_routed: _Optional[str] = ...) -> None: ...
+    memory_bytes: int
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., trained: _Optional[bool] = ..., rank_top1: _Optional[float] = ..., rank_source: _Optional[str] = ..., accuracy: _Optional[_Union[Accuracy, _Mapping]] = ..., expected_ms: _Optional[float] = ..., tail_ms: _Optional[float] = ..., params: _Optional[int] = ..., macs: _Optional[int] = ..., input_size_px: _Optional[int] = ..., graph_bytes: _Optional[int] = ..., pareto: _Optional[bool] = ..., routed: _Optional[bool] = ..., resident: _Optional[bool] = ..., weights: _Optional[_Union[Weights, _Mapping]] = ..., answers: _Optional[int] = ..., not_routed: _Optional[str] = ..., memory_bytes: _Optional[int] = ...) -> None: ...
 
 class Accuracy(_message.Message):
     __slots__ = ("top1", "top5", "dataset", "source")

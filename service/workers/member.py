@@ -16,11 +16,12 @@ from typing import Any
 
 import uvloop
 
-from service import app
-from service.app import Known, Parts, Prepared, Told
+from service import app, preparing
+from service.app import Parts, Told
 from service.core.messages import Change
 from service.core.workers import Place, shares
 from service.draining import close
+from service.preparing import Known, Prepared
 from service.settings import Settings
 from service.startup import StartupError
 from service.telemetry.merging import Families
@@ -76,9 +77,9 @@ def main(control: socket.socket, connections: socket.socket) -> None:
 def _prepared(birth: Birth, told: Told, control: socket.socket) -> Prepared:
     """The first is not disturbed by others: they are born when it has measured."""
     if birth.known is None:
-        prepared = app.prepare(birth.settings, told.observer, partial(tell_now, control, "step"))
+        prepared = preparing.prepare(birth.settings, told.observer, partial(tell_now, control, "step"))
     else:
-        prepared = app.prepare_alike(birth.settings, birth.known, told.observer)
+        prepared = preparing.prepare_alike(birth.settings, birth.known, told.observer)
     tell_now(control, "prepared", prepared.known())
     return prepared
 
@@ -167,7 +168,7 @@ class Member:
 
     async def known(self) -> Known:
         """What is served here now."""
-        return app.known(self._prepared, self._serving.dataplane)
+        return preparing.known(self._prepared, self._serving.dataplane)
 
     async def in_hand(self) -> int:
         """Requests that are not over."""

@@ -24,6 +24,11 @@ def run(settings: Settings, progress: Progress) -> None:
         return
     if settings.log.changes or settings.tracing.changes:
         raise StartupError("log.changes and tracing.changes reach one process, so they need workers.count to be 1")
+    if settings.store.memory_limit_mib is not None:
+        raise StartupError(
+            "store.memory_limit_mib is kept by one process, so it needs workers.count to be 1: what is loaded for a "
+            "request would otherwise be loaded by one worker alone"
+        )
     app.configure_logs(settings)
     app.check_ports(settings)
     _check_grpc(settings)

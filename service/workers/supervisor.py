@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service import app
-from service.app import Known
 from service.core.errors import EffserveError, ErrorKind
 from service.core.events import LifecycleChanged, Observer, WorkerChanged
 from service.core.messages import Change
 from service.core.workers import Place, how_many, wait_s
 from service.draining import Stop, drain, signals
 from service.edges.http.listening import bound
+from service.preparing import Known
 from service.settings import Settings
 from service.startup import Announce, StartupError
 from service.telemetry.merging import Merged

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from service.app import compose, prepare
+from service.app import compose
 from service.core.events import Fanout
 from service.core.scheduler import Scheduler
 from service.core.trace import Tracer, untraced
@@ -19,6 +19,7 @@ from service.edges.http.server import HttpServer
 from service.edges.oip.statistics import Statistics
 from service.edges.questions import Defaults
 from service.edges.recent import Recent
+from service.preparing import prepare
 from service.settings import Settings, load
 from service.telemetry.metrics import Metrics
 from tests.contract.grpc_kit import (

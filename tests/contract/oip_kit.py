@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 
-from service.app import compose, prepare, repository
+from service.app import compose, repository
 from service.core.events import Fanout
 from service.core.trace import Tracer, untraced
 from service.core.values import Variant
@@ -28,7 +28,9 @@ from service.edges.oip.statistics import Statistics
 from service.edges.questions import Defaults
 from service.edges.recent import Recent
 from service.pipeline.executor import Runner
+from service.preparing import memory, prepare
 from service.repository import Repository
+from service.residency import Residency
 from service.wire import grpc_inference_pb2 as pb
 from service.wire import grpc_inference_pb2_grpc
 from tests.contract.grpc_kit import DEFAULTS, IMAGE_BYTES, PATIENCE_S, REQUEST_BYTES, STOP_S, Recorder, open_inference
@@ -77,9 +79,10 @@ async def serving(
     settings, seen, clock = settings_for(store, **overrides), Recorder(), time.monotonic
     prepared = prepare(settings, seen)
     statistics = Statistics(prepared.loaded.entries)
-    told = Fanout(seen, statistics)
+    residency = Residency(memory(settings), clock)
+    told = Fanout(seen, statistics, residency)
     dataplane, lanes = compose(settings, prepared, told, clock)
-    changing = repository(settings, prepared, dataplane, told)
+    changing = repository(settings, prepared, dataplane, told, residency)
     dataplane.ready = True
     service = open_inference(dataplane, statistics, defaults, changing, controls)
     limits = Limits(IMAGE_BYTES, 10 * REQUEST_BYTES, upload_timeout_s=PATIENCE_S, request_bytes=REQUEST_BYTES)

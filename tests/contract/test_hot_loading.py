@@ -620,6 +620,10 @@ class Held:
             raise EffserveError(ErrorKind.INTERNAL, "inference failed")
         return self._session.run(pixels, stop)
 
+    def give_back(self) -> None:
+        """See `Session.give_back`."""
+        self._session.give_back()
+
     async def until_begun(self) -> None:
         """A run waits."""
         assert await asyncio.to_thread(self.begun.wait, PATIENCE_S)

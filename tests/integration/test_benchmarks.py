@@ -37,6 +37,22 @@ def test_a_quick_run_writes_every_section_with_the_variants_of_the_store(tmp_pat
 
 
 @pytest.mark.slow
+def test_a_short_soak_writes_what_it_watched(tmp_path: Path) -> None:
+    """Requests of all kinds on both protocols, changes of what is served, samples and their trends; in so short a time
+    nothing is judged."""
+    results, store = tmp_path / "results.json", tiny_store(tmp_path / "store")
+    command = [sys.executable, "-m", "benchmarks.soak", "--store", str(store), "--out", str(results)]
+    briefly = ["--seconds", "4", "--pause-s", "0.01", "--change-s", "0.5", "--every-s", "0.1"]
+    done = subprocess.run([*command, *briefly], cwd=ROOT, capture_output=True, text=True, timeout=900)
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    written: dict[str, Any] = json.loads(results.read_text())
+    assert written["outcomes"]["answered"] > 0
+    assert written["changes"] > 0
+    assert list(written["trends"]) == ["resident", "own", "proportional", "threads", "files"]
+    assert all(one["resident"] > one["own"] > 0 for one in written["samples"])
+
+
+@pytest.mark.slow
 def test_the_protocols_are_compared_in_turns(tmp_path: Path) -> None:
     """Each by as many requests."""
     results = tmp_path / "results.json"

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.app import background_lanes, prepare
 from service.core.events import Observer, VariantLoaded
 from service.core.layout import Layout
 from service.pipeline.session import (
@@ -17,6 +16,7 @@ from service.pipeline.session import (
     installed_providers,
     runtime_fingerprint,
 )
+from service.preparing import background_lanes, prepare
 from service.settings import load as load_settings
 from tests.fixtures import CLASSES, tiny_graph, tiny_store
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service import app
+from service import preparing
 from service.core.layout import Layout
 from service.pipeline.session import ExecutionProvider
 from service.settings import Settings, load
@@ -17,13 +17,13 @@ def _settings(**lanes: object) -> Settings:
 @pytest.fixture(autouse=True)
 def _kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that has idle priority."""
-    monkeypatch.setattr(app, "can_yield", lambda: True)
+    monkeypatch.setattr(preparing, "can_yield", lambda: True)
 
 
 @pytest.mark.parametrize(("wanted", "lanes"), [(None, 3), (0, 0), (2, 2), (9, 3)])
 def test_there_are_as_many_as_wanted_and_at_most_as_many_as_lanes(wanted: int | None, lanes: int) -> None:
     """More could not run at a time."""
-    assert app.background_lanes(_settings(background=wanted), THREE) == lanes
+    assert preparing.background_lanes(_settings(background=wanted), THREE) == lanes
 
 
 @pytest.mark.parametrize(
@@ -31,10 +31,10 @@ def test_there_are_as_many_as_wanted_and_at_most_as_many_as_lanes(wanted: int | 
 )
 def test_there_are_none_where_runs_leave_their_thread(provider: ExecutionProvider, chosen: Layout) -> None:
     """Its priority would not go with them."""
-    assert app.background_lanes(_settings(provider=provider), chosen) == 0
+    assert preparing.background_lanes(_settings(provider=provider), chosen) == 0
 
 
 def test_there_are_none_where_threads_cannot_yield(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel says so."""
-    monkeypatch.setattr(app, "can_yield", lambda: False)
-    assert app.background_lanes(_settings(), THREE) == 0
+    monkeypatch.setattr(preparing, "can_yield", lambda: False)
+    assert preparing.background_lanes(_settings(), THREE) == 0

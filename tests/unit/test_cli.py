@@ -322,7 +322,7 @@ def test_variants_shows_the_table(effserve: Shell, url: str) -> None:
     head, *rows = ended.out.splitlines()
     assert (ended.code, ended.err) == (0, "")
     assert head.split() == [
-        "variant", "px", "GMACs", "top-1", "source", "mean", "ms", "tail", "ms", "routed", "answers", "why",
+        "variant", "px", "GMACs", "top-1", "source", "mean", "ms", "tail", "ms", "MB", "routed", "answers", "why",
     ]  # fmt: skip
     assert [row.split()[0] for row in rows] == ["b0", "b1"]
     assert "77.1%" in rows[0]

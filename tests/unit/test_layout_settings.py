@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from service import app
+from service import preparing
 from service.core.layout import Choice, Layout
 from service.pipeline import trials
 from service.pipeline.session import ExecutionProvider
@@ -19,7 +19,7 @@ EMPTY = StoreScan((), ())
 @pytest.fixture(autouse=True)
 def _cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the machine."""
-    monkeypatch.setattr(app, "usable_cores", lambda: 4)
+    monkeypatch.setattr(preparing, "usable_cores", lambda: 4)
 
 
 @pytest.mark.parametrize(
@@ -35,14 +35,14 @@ def _cores(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_set_holds(lanes: dict[str, int], expected: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is measured then; what is left out follows from the other."""
     monkeypatch.setattr(trials, "choice", None)
-    assert app.layout(load(None, {"lanes": lanes}), EMPTY) == Choice(expected, "as set")
+    assert preparing.layout(load(None, {"lanes": lanes}), EMPTY) == Choice(expected, "as set")
 
 
 def test_other_providers_have_threads_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of the CPU say nothing about them."""
     monkeypatch.setattr(trials, "choice", None)
     settings = load(None, {"lanes": {"provider": ExecutionProvider.CUDA}})
-    assert app.layout(settings, EMPTY) == Choice(Layout(4, 1), "nothing is measured for cuda")
+    assert preparing.layout(settings, EMPTY) == Choice(Layout(4, 1), "nothing is measured for cuda")
 
 
 @pytest.mark.parametrize(("budget_ms", "expected"), [(60_000.0, {1}), (1e-6, {1, 2, 4})])
@@ -54,7 +54,7 @@ def test_the_default_budget_decides_where_nothing_is_set(budget_ms: float, expec
     }
     found = check(tiny_store(tmp_path / "store"), ExecutionProvider.CPU)
     announced: list[str] = []
-    choice = app.layout(load(None, overrides), found, announced.append)
+    choice = preparing.layout(load(None, overrides), found, announced.append)
     assert choice.layout.threads in expected
     assert len(announced) == len(expected)
     assert "b0 takes" in choice.why

@@ -134,7 +134,7 @@ def test_a_store_gives_accuracies_and_costs(
     simulate(replace(SMALL, store=store), as_json=True)
     first = capsys.readouterr()
     assert "measuring b1" in first.err
-    monkeypatch.setattr("service.app.prepare", None)
+    monkeypatch.setattr("service.preparing.prepare", None)
     found = report(replace(SMALL, store=store), capsys)
     assert json.loads(first.out)["variants"] == [asdict(variant) for variant in found.variants]
     assert [(variant.name, variant.top1) for variant in found.variants] == [("b0", 0.771), ("b1", 0.791)]

@@ -33,7 +33,7 @@ class Only(Catalogue):
 
 def only(catalogue: Catalogue, name: str) -> Only:
     """`catalogue` with budgets left to `name`. Raises `EffserveError(UNKNOWN_VARIANT)`."""
-    return Only(catalogue.variants, catalogue.route_untrained, catalogue.named(name).name)
+    return Only(catalogue.variants, catalogue.route_untrained, name=catalogue.named(name).name)
 
 
 @dataclass(frozen=True)

@@ -193,6 +193,7 @@ def _row(row: VariantRow) -> pb.Variant:
         routed=row.routed,
         not_routed=row.not_routed,
         resident=row.resident,
+        memory_bytes=row.memory_bytes,
         weights=pb.Weights(kind=row.weights_kind, source=row.weights_source, licence=row.weights_licence),
         answers=row.answers,
     )

@@ -73,7 +73,7 @@ class Inference(grpc_inference_pb2_grpc.GRPCInferenceServiceServicer):
             try:
                 return {"ready": self._service.model_ready(asked.name, asked.version)}
             except EffserveError as error:
-                if error.kind is not ErrorKind.UNKNOWN_VARIANT:
+                if error.kind not in (ErrorKind.UNKNOWN_VARIANT, ErrorKind.NOT_RESIDENT, ErrorKind.MEMORY_LIMIT):
                     raise
                 return {"ready": False}
 

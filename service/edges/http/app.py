@@ -202,7 +202,10 @@ class _Edge:
             responses={200: EVENTS, **failures(*kinds)},
             **upload,
         )
-        asked_wrongly = (ErrorKind.INVALID_PARAMETER, ErrorKind.ACCURACY_UNAVAILABLE, ErrorKind.UNKNOWN_VARIANT)
+        asked_wrongly = (
+            ErrorKind.INVALID_PARAMETER, ErrorKind.ACCURACY_UNAVAILABLE, ErrorKind.UNKNOWN_VARIANT,
+            ErrorKind.NOT_RESIDENT, ErrorKind.MEMORY_LIMIT,
+        )  # fmt: skip
         app.add_api_route("/plan", self.plan, responses=answers(PlanModel, *asked_wrongly), **common)
         app.add_api_route("/variants", self.variants, responses=answers(VariantsModel), **common)
         app.add_api_route(
@@ -278,7 +281,8 @@ class _Edge:
     async def labels(self, name: str) -> Response:
         """The classes that a variant tells apart, by index."""
         self._dataplane.variant(name)
-        return self._response(LabelsModel.of(self._dataplane.served()[name]).model_dump_json())
+        known = {**self._dataplane.absent(), **self._dataplane.served()}
+        return self._response(LabelsModel.of(known[name]).model_dump_json())
 
     async def events(self, request: Request) -> Response:
         """The table and what the service is doing, once a second until the client hangs up or the service drains.

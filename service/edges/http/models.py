@@ -238,6 +238,8 @@ class VariantModel(_Model):
     macs: int
     input_size_px: int
     graph_bytes: int
+    memory_bytes: int = Field(description="What its weights take in memory, or would take.")
+    resident: bool = Field(description="Whether it is in memory; what is not is loaded for who names it.")
     pareto: bool
     routed: bool = Field(description="Whether a budget can choose it.")
     not_routed: str = Field(description="Why none can; empty when one can.")
@@ -262,6 +264,8 @@ class VariantModel(_Model):
             macs=row.macs,
             input_size_px=row.input_size_px,
             graph_bytes=row.graph_bytes,
+            memory_bytes=row.memory_bytes,
+            resident=row.resident,
             pareto=row.pareto,
             routed=row.routed,
             not_routed=row.not_routed,

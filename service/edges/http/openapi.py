@@ -77,7 +77,7 @@ _BODY = (
 )  # fmt: skip
 OF_CHANGES = (
     *_BODY, ErrorKind.INVALID_PARAMETER, ErrorKind.UNSUPPORTED, ErrorKind.UNKNOWN_VARIANT, ErrorKind.DRAINING,
-    ErrorKind.INTERNAL, *sorted(CHANGES),
+    ErrorKind.INTERNAL, ErrorKind.MEMORY_LIMIT, *sorted(CHANGES),
 )  # fmt: skip
 _OF_SETTINGS = (*_BODY, ErrorKind.INVALID_PARAMETER, ErrorKind.UNSUPPORTED, ErrorKind.CHANGES_FORBIDDEN)
 _OPEN_INFERENCE: tuple[tuple[str, tuple[ErrorKind, ...]], ...] = (

@@ -1,10 +1,11 @@
 """The models of the protocol: each variant under its own name, and one that a request's budget decides."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from service.core.catalogue import not_resident
 from service.core.errors import EffserveError, ErrorKind
-from service.core.values import Variant
+from service.core.values import Absent, Variant
 from service.pipeline.store import StoredVariant
 
 ROUTED = "efficientnet"
@@ -38,7 +39,15 @@ class Model:
 class Models:
     """All of them, by name."""
 
-    def __init__(self, served: Mapping[str, StoredVariant], routed: tuple[Variant, ...], *, batch: int) -> None:
+    def __init__(
+        self,
+        served: Mapping[str, StoredVariant],
+        routed: tuple[Variant, ...],
+        *,
+        batch: int,
+        not_resident: Callable[[str], Absent | None] = lambda _: None,
+    ) -> None:
+        self._not_resident = not_resident
         chosen = _routed(tuple(served[variant.name] for variant in routed), batch)
         named = {name: _named(stored, batch) for name, stored in sorted(served.items())}
         self._models = named | {chosen.name: chosen}
@@ -51,8 +60,11 @@ class Models:
         return tuple(self._models.values())
 
     def find(self, name: str, version: str = "") -> Model:
-        """The model of that name, and version if one is given. Raises `EffserveError(UNKNOWN_VARIANT)`."""
+        """The model of that name, and version if one is given. Raises `EffserveError(UNKNOWN_VARIANT)`, and what
+        `Catalogue.named` does for a variant that is not in memory."""
         model = self._models.get(name)
+        if model is None and (absent := self._not_resident(name)) is not None:
+            raise not_resident(absent)
         if model is None:
             known = ", ".join(sorted(self._models))
             raise EffserveError(

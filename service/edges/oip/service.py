@@ -49,7 +49,8 @@ class OpenInference:
         return self._known[1]
 
     def _models_of(self, served: Served) -> tuple[Served, Models]:
-        return served, Models(served, self._dataplane.routed(), batch=self._batch)
+        absent = self._dataplane.not_resident
+        return served, Models(served, self._dataplane.routed(), batch=self._batch, not_resident=absent)
 
     @property
     def ready(self) -> bool:

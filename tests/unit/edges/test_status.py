@@ -11,7 +11,9 @@ OURS = {
     ErrorKind.DRAINING,
     ErrorKind.INFEASIBLE_BUDGET,
     ErrorKind.INTERNAL,
+    ErrorKind.NOT_RESIDENT,
 }
+NOBODYS = {ErrorKind.UNSUPPORTED, ErrorKind.MEMORY_LIMIT}
 GRPC_OURS = {StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.INTERNAL}
 
 
@@ -22,8 +24,8 @@ def test_every_kind_has_a_status() -> None:
 
 @pytest.mark.parametrize("kind", ErrorKind)
 def test_what_the_client_can_mend_is_4xx_and_the_rest_5xx(kind: ErrorKind) -> None:
-    """Alarms and retries of clients go by the first digit. 501 says that nobody can mend it."""
-    assert STATUS[kind].http // 100 == (5 if kind in OURS or kind is ErrorKind.UNSUPPORTED else 4)
+    """Alarms and retries of clients go by the first digit. 501 and 507 say that asking again does not."""
+    assert STATUS[kind].http // 100 == (5 if kind in OURS | NOBODYS else 4)
 
 
 @pytest.mark.parametrize("kind", ErrorKind)

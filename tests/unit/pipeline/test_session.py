@@ -57,6 +57,25 @@ def test_a_batch_gives_the_same_logits_as_its_images_alone(graph: Path) -> None:
     assert session.run(IMAGES) == pytest.approx(alone, rel=1e-3, abs=1e-4)
 
 
+def test_memory_that_runs_have_used_is_given_back(tmp_path: Path) -> None:
+    """All sessions share it, so one that needs little can give back what another one needed."""
+    large, small = tmp_path / "large.onnx", tmp_path / "small.onnx"
+    large.write_bytes(tiny_graph(512).content)
+    small.write_bytes(tiny_graph(SIZE_PX).content)
+    needs_much, needs_little = open_session(large, size=512), open_session(small)
+    needs_much.warm_up()
+    before_kb = resident_kb()
+    needs_little.give_back()
+    assert before_kb - resident_kb() > 4 * 512 * 512 / 1024
+    needs_much.warm_up()
+
+
+def resident_kb() -> int:
+    """Of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+
+
 def test_different_images_give_different_logits(graph: Path) -> None:
     """The graph looks at its input."""
     logits = open_session(graph).run(IMAGES)

@@ -104,7 +104,7 @@ def row(of: object) -> VariantRow:
     return VariantRow(
         variant=of,  # type: ignore[arg-type]
         expected_ms=20.0, tail_ms=25.0, pareto=True, routed=True, not_routed="", params=1, macs=1, input_size_px=224,
-        graph_bytes=1,
+        graph_bytes=1, memory_bytes=2,
         resident=True, top1=None, top5=None, accuracy_source="none", accuracy_dataset=None, weights_kind="untrained",
         weights_source="seed 0", weights_licence="Apache-2.0", answers=0,
     )  # fmt: skip

@@ -55,6 +55,13 @@ def test_what_would_change_one_process_alone_is_refused(group: str) -> None:
         run(settings, lambda _: nullcontext(lambda _: None))
 
 
+def test_memory_is_limited_in_one_process_alone() -> None:
+    """The others would not have what it loads for its requests."""
+    settings = load(None, {"workers": {"count": 2}, "lanes": {"count": 2}, "store": {"memory_limit_mib": 300}})
+    with pytest.raises(StartupError, match=r"store\.memory_limit_mib .+ workers\.count to be 1"):
+        run(settings, lambda _: nullcontext(lambda _: None))
+
+
 def test_as_many_files_may_be_open_as_the_system_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before anything else begins: a connection is a file, and workers inherit what their supervisor may."""
     seen = []
