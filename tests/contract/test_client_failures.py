@@ -144,7 +144,7 @@ def test_a_server_is_not_asked_for_more_time_than_the_caller_has(form: str) -> N
     assert float(server.seen[1]["budget_ms"]) == 1.5
 
 
-@pytest.mark.parametrize("kind", [kind for kind in ErrorKind if kind not in ("queue-full", "draining")])
+@pytest.mark.parametrize("kind", [kind for kind in ErrorKind if kind not in ("queue-full", "draining", "not-resident")])
 def test_what_the_server_refuses_for_good_is_not_asked_again(form: str, kind: ErrorKind) -> None:
     """Kind, sentence, figures and id are the server's."""
     refusal = Refusal(STATUS[kind].http, STATUS[kind].grpc, kind, "so be it", facts={"limit_bytes": 7})
