@@ -95,10 +95,10 @@ def most_useful(
     must: Collection[str] = (),
     among: Collection[str] | None = None,
 ) -> frozenset[str]:
-    """The most useful set of at most `limit_bytes`, with the cheapest and those that `must` be there, of those `among`
-    which there is a choice (None: all). Raises `DoesNotFitError`."""
+    """The most useful set of at most `limit_bytes` of those `among` which there is a choice (None: all), with the
+    cheapest of all and those that `must` be there, if they are among these. Raises `DoesNotFitError`."""
     allowed = {one.name for one in tenants} if among is None else set(among)
-    needed = {*must} | ({first} if (first := cheapest(tenants)) is not None and first in allowed else set())
+    needed = allowed & {*must, cheapest(tenants)}
     fixed = [one for one in tenants if one.name in needed]
     if (least := size_bytes(fixed)) > limit_bytes:
         raise DoesNotFitError(least)

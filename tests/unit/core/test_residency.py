@@ -72,6 +72,15 @@ def test_nothing_removes_the_cheapest() -> None:
     assert caught.value.needed_bytes == BOTH
 
 
+def test_only_what_may_be_there_must() -> None:
+    """What is just being loaded has to stay once it is there, and is not there yet."""
+    coming = Tenant("coming", 1, 1, cost=9.0, top1=None, named=1.0)
+    family = {"small", "middle", "large"}
+    assert most_useful([*FAMILY, coming], BOTH, must={"coming"}, among=family) == {"small", "middle"}
+    tenants = [SMALL, MIDDLE, replace(LARGE, bought=100.0), coming]
+    assert step(tenants, {"small", "middle"}, BOTH, must={"coming"}) == Swap("large", ("middle",))
+
+
 def test_a_step_loads_one_and_says_what_goes() -> None:
     """Only what brings more than the margin; what must stay does."""
     tenants = [SMALL, MIDDLE, replace(LARGE, bought=100.0)]
