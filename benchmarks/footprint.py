@@ -21,6 +21,7 @@ from benchmarks import machine, report
 from benchmarks.machine import Machine, status_mb
 from benchmarks.report import Table, say
 from benchmarks.server import plain_store, variants
+from service import huge_pages
 from service.pipeline.footprint import footprint
 from service.pipeline.graphs import open_session
 from service.pipeline.session import Session, SessionOptions
@@ -57,6 +58,8 @@ def measure(store: Path, graphs: Path) -> Results:
     """All variants, as graphs are kept and as they are."""
     here, entries = machine.describe(), variants(store)
     spawned = multiprocessing.get_context("spawn")
+    # The processes begin as servers do.
+    os.environ.update(huge_pages.environment(os.environ) or {})
     with ProcessPoolExecutor(1, mp_context=spawned, max_tasks_per_child=1) as alone:
         kept = SessionOptions(graphs=graphs)
         # Keeping a graph takes more than using it, for a moment.
