@@ -402,14 +402,23 @@ async def following(settings: Settings, changing: Repository) -> AsyncIterator[N
     """The store, and what is useful of it, are looked at for so long, if that is wanted."""
     looking = []
     if settings.store.changes is StoreChanges.POLL:
-        looking.append(asyncio.create_task(changing.follow(settings.store.poll_s)))
+        looking.append(asyncio.create_task(changing.follow(settings.store.poll_s), name="following the store"))
     if settings.store.memory_limit_mib is not None:
-        looking.append(asyncio.create_task(changing.keep_useful()))
+        looking.append(asyncio.create_task(changing.keep_useful(), name="keeping what is useful in memory"))
+    for one in looking:
+        one.add_done_callback(_tell_of_end)
     try:
         yield
     finally:
         for one in looking:
             one.cancel()
+
+
+def _tell_of_end(task: asyncio.Task[None]) -> None:
+    """Nobody waits for it, and from now on nobody looks: that must not pass in silence."""
+    if not task.cancelled():
+        message = f"{task.get_name()} has ended, and is not done any more"
+        task.get_loop().call_exception_handler({"message": message, "exception": task.exception(), "task": task})
 
 
 def _scrape(metrics: Metrics) -> Scrape:

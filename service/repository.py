@@ -106,21 +106,29 @@ class Repository:
 
     async def follow(self, every_s: float) -> None:
         """Do the same every so many seconds, until cancelled. What was refused is tried again once its files change."""
-        said = ""
-        while True:
+
+        async def turn() -> None:
             await asyncio.sleep(every_s)
-            try:
-                await self._in_turn(lambda: self._reload(again=False))
-                said = ""
-            except Exception as error:
-                # The one broad catch of this loop: the store may be all right at the next look.
-                reason, cause = (error.detail, None) if isinstance(error, EffserveError) else (repr(error), error)
-                self._observer.observe(StoreUnread(reason, cause, news=reason != said))
-                said = reason
+            await self._in_turn(lambda: self._reload(again=False))
+
+        await self._over_and_over(turn)
 
     async def keep_useful(self) -> None:
         """Load what requests need and what has become more useful, where memory is limited, until cancelled."""
-        await self._residency.follow(self.bring)
+        await self._over_and_over(lambda: self._residency.turn(self.bring))
+
+    async def _over_and_over(self, turn: Callable[[], Awaitable[None]]) -> None:
+        """One turn that comes to nothing does not end it; the observer is told."""
+        said = ""
+        while True:
+            try:
+                await turn()
+                said = ""
+            except Exception as error:
+                # The one broad catch of these loops: the store may be all right at the next look.
+                reason, cause = (error.detail, None) if isinstance(error, EffserveError) else (repr(error), error)
+                self._observer.observe(StoreUnread(reason, cause, news=reason != said))
+                said = reason
 
     async def index(self) -> Sequence[StoreEntry]:
         """What the store holds, and what is served, with the reason why something is not."""

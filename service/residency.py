@@ -103,6 +103,8 @@ class Residency:
         """What requests need, and since when."""
         self._load_s: dict[str, float] = {}
         self._woken = asyncio.Event()
+        self._look_at_s = 0.0
+        """When it is time for the next look."""
 
     def __repr__(self) -> str:
         limit = self._memory.limit_bytes / MIB
@@ -116,6 +118,7 @@ class Residency:
     def watch(self, dataplane: Dataplane) -> None:
         """From now on this is what serves."""
         self._dataplane = dataplane
+        self._look_at_s = self._clock() + CHECK_S
         self._look(self._tenants())
 
     def taken_bytes(self) -> int:
@@ -129,9 +132,7 @@ class Residency:
         if isinstance(event, RequestAnswered):
             self._count(event.answer)
         elif isinstance(event, RequestFailed) and event.wanted is not None:
-            self._demand.count(self._clock(), event.wanted, named=True)
-            self._wanted.setdefault(event.wanted, self._clock())
-            self._woken.set()
+            self._want(event.wanted)
         elif isinstance(event, VariantChanged) and event.change.kind is ChangeKind.LOADED:
             self._load_s[event.change.name] = event.seconds
             self._held_until_s[event.change.name] = self._clock() + max(HELD_LOADS * event.seconds, HELD_S)
@@ -182,30 +183,50 @@ class Residency:
         known = {one.manifest.macs: self._watched.calibrated(name).inference_s for name, one in served.items()}
         return VariantCost(estimated_cost(manifest.macs, known))
 
-    async def follow(self, bring: Bring) -> None:
-        """Load what requests need, and what has become more useful, until cancelled."""
-        while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), CHECK_S)
-            self._woken.clear()
-            if (name := self._next()) is not None:
-                with suppress(EffserveError):
-                    # What cannot be loaded is refused by name, and the observer has been told.
-                    await bring(name)
-                self._wanted.pop(name, None)
+    async def turn(self, bring: Bring) -> None:
+        """Once a request needs something new, load that; once it is time to look, what has become more useful."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._woken.wait(), max(self._look_at_s - self._clock(), 0.0))
+        self._woken.clear()
+        if (name := self._next()) is None:
+            return
+        try:
+            with suppress(EffserveError):
+                # What cannot be loaded is refused by name, and the observer has been told.
+                await bring(name)
+        finally:
+            self._wanted.pop(name, None)
+            if self._wanted:
+                self._woken.set()
 
     def _next(self) -> str | None:
-        """Whom to load now."""
-        now_s, tenants = self._clock(), self._tenants()
+        """Whom to load now. A request only has it looked at what is needed: there may be hundreds."""
+        if self._clock() < self._look_at_s:
+            return self._needed()
+        self._look_at_s = self._clock() + CHECK_S
+        tenants = self._tenants()
         self._look(tenants)
-        absent = self._watched.absent()
+        if (name := self._needed()) is not None:
+            return name
+        swap = step(tenants, self._served(), self._memory.limit_bytes, must=self._pinned | self._held())
+        return None if swap is None else swap.load
+
+    def _needed(self) -> str | None:
+        """The first that requests have been waiting for, of those that there is room for."""
+        now_s, absent = self._clock(), self._watched.absent()
         self._wanted = {name: at_s for name, at_s in self._wanted.items() if name in absent and now_s - at_s < WANTED_S}
         for name in self._wanted:
             with suppress(DoesNotFitError):
                 self._kept(self._tenant(absent[name]), self._pinned | self._held())
                 return name
-        swap = step(tenants, self._served(), self._memory.limit_bytes, must=self._pinned | self._held())
-        return None if swap is None else swap.load
+        return None
+
+    def _want(self, name: str) -> None:
+        """A request needs it. Whoever is known to be wanted is thought of at the next look."""
+        self._demand.count(self._clock(), name, named=True)
+        if name not in self._wanted:
+            self._wanted[name] = self._clock()
+            self._woken.set()
 
     def _look(self, tenants: Collection[Tenant]) -> None:
         """What requests are counted by, until the next look."""
