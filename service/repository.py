@@ -182,13 +182,24 @@ class Repository:
         if found is None:
             which = "" if version is None else f"version {version} of "
             raise EffserveError(ErrorKind.UNKNOWN_VARIANT, f"the store has no {which}{name[:SHOWN_NAME]!r}")
-        with self._residency.pinning(name):
-            change = await self._put(found)
+        try:
+            with self._residency.pinning(name):
+                return await self._put_or_fail(found)
+        finally:
+            await self._say_anew()
+
+    async def _put_or_fail(self, found: StoredVariant | RefusedVariant) -> Change:
+        change = await self._put(found)
         if change.kind is ChangeKind.REFUSED:
-            self._residency.unpin(name)
-            detail = f"{name} version {change.version} cannot be served: {change.reason}"
+            detail = f"{change.name} version {change.version} cannot be served: {change.reason}"
             raise EffserveError(ErrorKind.LOAD_FAILED, detail)
         return change
+
+    async def _say_anew(self) -> None:
+        """What fits depends on who has to stay, and that may have changed while what is served has not."""
+        edition = self._edition(self._dataplane.served())
+        if any(self._dataplane.not_resident(one.variant.name) != one for one in edition.policy.catalogue.absent):
+            await self._adopt(edition)
 
     async def _bring(self, name: str) -> Change:
         known = self._dataplane.absent().get(name)
@@ -208,24 +219,27 @@ class Repository:
 
     async def _unload(self, name: str) -> Change:
         served, started_s = self._dataplane.served(), time.perf_counter()
-        self._residency.unpin(name)
         if (absent := self._dataplane.absent().get(name)) is not None:
             await self._forget(name)
+            self._residency.unpin(name)
             return Change(ChangeKind.UNLOADED, name, _version(absent))
         if name not in served:
             detail = f"no variant {name[:SHOWN_NAME]!r} is served; there are {', '.join(sorted(served))}"
             raise EffserveError(ErrorKind.UNKNOWN_VARIANT, detail)
         change = Change(ChangeKind.UNLOADED, name, _version(served[name]))
         await self._adopt(self._edition({other: entry for other, entry in served.items() if other != name}))
+        self._residency.unpin(name)
         self._tell(change, started_s)
         return change
 
-    async def _evict(self, name: str, for_whom: str) -> None:
+    async def _evict(self, name: str, for_whom: str) -> Change:
         """It stays known."""
         served, started_s = self._dataplane.served(), time.perf_counter()
         rest = {other: entry for other, entry in served.items() if other != name}
         await self._adopt(self._edition(rest, {**self._dataplane.absent(), name: served[name]}))
-        self._tell(Change(ChangeKind.UNLOADED, name, _version(served[name]), f"to make room for {for_whom}"), started_s)
+        change = Change(ChangeKind.UNLOADED, name, _version(served[name]), f"to make room for {for_whom}")
+        self._tell(change, started_s)
+        return change
 
     async def _reload(self, *, again: bool = True) -> Sequence[Change]:
         """Unless `again`, what could not be opened is left alone while its files are what they were."""
@@ -236,9 +250,9 @@ class Repository:
         chosen = self._residency.wanted_of(found.entries)
         left = {_key(entry) for entry in found.entries if not again and self._failed.get(_key(entry)) is entry}
         wanted = [entry for entry in self._wanted(found) if _key(entry) not in left]
-        await self._know([entry for entry in wanted if entry.manifest.name not in chosen])
+        changes = await self._know([entry for entry in wanted if entry.manifest.name not in chosen])
         wanted = [entry for entry in wanted if entry.manifest.name in chosen]
-        changes = [await self._tried(entry) for entry in wanted] + [self._refused(one) for one in found.refused]
+        changes += [await self._tried(entry) for entry in wanted] + [self._refused(one) for one in found.refused]
         there = {entry.manifest.name for entry in found.entries} | {refused.name for refused in found.refused}
         changes += [await self._gone(name) for name in sorted(set(self._dataplane.served()) - there)]
         refused = left | {(change.name, change.version) for change in changes if change.kind is ChangeKind.REFUSED}
@@ -254,12 +268,15 @@ class Repository:
             if now is None or _key(now) not in damaged or entry.manifest.version > now.manifest.version:
                 yield entry
 
-    async def _know(self, others: Sequence[StoredVariant]) -> None:
-        """These are in the store, and there is no memory for them."""
+    async def _know(self, others: Sequence[StoredVariant]) -> list[Change]:
+        """These are in the store, and there is no memory for them; some may have to go. All that may, or nobody."""
         absent = {entry.manifest.name: entry for entry in others}
-        served = {name: entry for name, entry in self._dataplane.served().items() if name not in absent}
-        if absent != self._dataplane.absent() or len(served) < len(self._dataplane.served()):
-            await self._adopt(self._edition(served, absent))
+        edition = self._edition({k: entry for k, entry in self._dataplane.served().items() if k not in absent}, absent)
+        going = sorted(self._dataplane.served().keys() & absent)
+        changes = [await self._evict(name, "others in the store") for name in going]
+        if absent != self._dataplane.absent():
+            await self._adopt(edition)
+        return changes
 
     def _chosen(self, entry: StoredVariant) -> bool:
         """Whether a budget could choose it if there were no other."""

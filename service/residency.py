@@ -165,13 +165,13 @@ class Residency:
         return tuple(self._memory.absent(entry, beside, self._load_s.get(entry.manifest.name)) for entry in entries)
 
     def wanted_of(self, entries: Iterable[StoredVariant]) -> Collection[str]:
-        """Of a store's content, whom to serve: who is there stays, if that fits, and the most useful of the others."""
+        """Of a store's content, whom to serve: who is there stays, or at least what was loaded by name, if that fits,
+        and the most useful of the others."""
         tenants = [self._tenant(entry) for entry in entries]
         there = self._served() & {one.name for one in tenants}
-        with suppress(DoesNotFitError):
-            return most_useful(tenants, self._memory.limit_bytes, must=there)
-        with suppress(DoesNotFitError):
-            return most_useful(tenants, self._memory.limit_bytes)
+        for must in (there, self._pinned, ()):
+            with suppress(DoesNotFitError):
+                return most_useful(tenants, self._memory.limit_bytes, must=must)
         # Then none of these can be served by budget, and the repository says so.
         return there
 

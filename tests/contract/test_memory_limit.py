@@ -10,10 +10,13 @@ from typing import Any
 import grpc
 import pytest
 
+from service import residency
+from service.app import following
 from service.client import Client, ClientError
 from service.core.messages import ChangeKind
 from service.core.residency import size_bytes
-from service.pipeline.store import scan
+from service.pipeline.footprint import Footprint
+from service.pipeline.store import StoredVariant, scan
 from service.preparing import memory, prepare
 from service.residency import MIB
 from service.startup import StartupError
@@ -23,12 +26,13 @@ from service.wire import grpc_inference_pb2 as oip
 from tests.contract.grpc_kit import PATIENCE_S, Recorder
 from tests.contract.http_kit import settings_for
 from tests.contract.oip_kit import ENOUGH, Kit, document, message, serving
-from tests.contract.test_hot_loading import changes, index, names, over_grpc, over_http
+from tests.contract.test_hot_loading import changes, index, names, over_grpc, over_http, resign, unread
 from tests.fixtures import jpeg, tiny_store, write_variant
 
 PHOTO = jpeg(160, 120)
 IMAGE = {"Content-Type": "image/jpeg"}
 ALL = ("b0", "b1", "b2")
+MB = 10**6
 
 
 def limit_mib(store: Path, wanted: Sequence[str]) -> float:
@@ -182,6 +186,37 @@ async def test_what_the_operator_loads_makes_room_and_stays(store: Path) -> None
         assert await over_http(kit, "load", "b1") == (200, "")
 
 
+async def test_what_is_there_can_be_loaded_by_name_to_stay(store: Path) -> None:
+    """Nothing is loaded; but for others there is no room any more, and whoever asks for them is told."""
+    async with limited(store, limit_mib(store, ["b0", "b2"]), loads=False) as kit:
+        assert await classified(kit, "b2") == (503, "not-resident")
+        assert (await kit.repository.load("b1")).kind is ChangeKind.KEPT
+        assert await classified(kit, "b2") == (507, "memory-limit")
+        assert await over_http(kit, "unload", "b1") == (200, "")
+        assert await classified(kit, "b2") == (503, "not-resident")
+
+
+async def test_what_cannot_be_loaded_changes_nothing_of_who_stays(store: Path) -> None:
+    """Not whether the version stays that is served, be it that it did or not."""
+    async with limited(store, limit_mib(store, ["b0", "b2"]), loads=False) as kit:
+        resign(write_variant(store, "b1", version=2))
+        assert (await over_http(kit, "load", "b1"))[1] == "load-failed"
+        assert await classified(kit, "b2") == (503, "not-resident")
+        assert await over_http(kit, "load", "b1", version=1) == (200, "")
+        assert (await over_http(kit, "load", "b1"))[1] == "load-failed"
+        assert await classified(kit, "b2") == (507, "memory-limit")
+
+
+async def test_what_cannot_be_unloaded_stays_as_before(store: Path) -> None:
+    """It was loaded by name, so others still do not get its room."""
+    async with limited(store, limit_mib(store, ["b0", "b2"]), loads=False) as kit:
+        assert await over_http(kit, "unload", "b0") == (200, "")
+        assert await over_http(kit, "load", "b1") == (200, "")
+        assert (await over_http(kit, "unload", "b1"))[1] == "change-refused"
+        assert await over_http(kit, "load", "b0") == (200, "")
+        assert await classified(kit, "b2") == (507, "memory-limit")
+
+
 async def test_what_is_too_large_by_itself_is_refused(store: Path) -> None:
     """Whoever asks; the client is told the figures."""
     async with limited(store, limit_mib(store, ["b0", "b1"])) as kit:
@@ -207,6 +242,107 @@ async def test_a_reload_keeps_to_the_limit(store: Path) -> None:
         ]  # fmt: skip
         assert (sorted(kit.dataplane.served()), sorted(kit.dataplane.absent())) == (["b0", "b1"], ["b3"])
         assert kit.dataplane.variant("b3").expected_ms > kit.dataplane.variant("b1").expected_ms
+
+
+async def test_a_reload_keeps_what_was_loaded_by_name_and_tells_who_goes(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new version of the cheapest leaves room for one of two, and the other one would be more useful."""
+    monkeypatch.setattr("service.preparing.footprint", growing)
+    async with limited(store, 85 * MB / MIB, loads=False) as kit:
+        assert sorted(kit.dataplane.served()) == ["b0", "b1", "b2"]
+        assert (await kit.repository.load("b2")).kind is ChangeKind.KEPT
+        write_variant(store, "b0", version=2)
+        found = [(change.kind, change.name, change.version) for change in await kit.repository.reload()]
+        gone, new = (ChangeKind.UNLOADED, "b1", "1"), (ChangeKind.REPLACED, "b0", "2")
+        assert found == [gone, new, (ChangeKind.KEPT, "b2", "1")]
+        assert changes(kit) == [gone, new]
+        assert sorted(kit.dataplane.served()) == ["b0", "b2"]
+
+
+def growing(entry: StoredVariant, **_: object) -> Footprint:
+    """B0 by its version."""
+    weights_mb = {"b0": 10 * entry.manifest.version, "b1": 30, "b2": 35}
+    return Footprint(weights_mb[entry.manifest.name] * MB, 10 * MB)
+
+
+async def test_a_store_that_cannot_be_read_for_a_moment_ends_nothing(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The observer is told, and who asks again has it loaded."""
+    async with limited(store, limit_mib(store, ["b0", "b2"]), changing=False) as kit:
+        with monkeypatch.context() as patch:
+            patch.setattr(kit.repository._store, "find", failing(OSError("stale handle")))
+            assert await classified(kit, "b2") == (503, "not-resident")
+            await until(lambda: bool(unread(kit)))
+        assert [event.reason for event in unread(kit)] == ["OSError('stale handle')"]
+        assert await classified(kit, "b2") == (503, "not-resident")
+        await until_resident(kit, "b2")
+
+
+async def test_a_look_that_fails_ends_nothing(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What requests need is loaded all the same; the observer is told of ours."""
+    monkeypatch.setattr("service.residency.CHECK_S", 0.05)
+    monkeypatch.setattr("service.residency.step", failing(RuntimeError("boom")))
+    async with limited(store, limit_mib(store, ["b0", "b2"]), changing=False) as kit:
+        await until(lambda: len(unread(kit)) > 1)
+        assert await classified(kit, "b2") == (503, "not-resident")
+        await until_resident(kit, "b2")
+        assert [event.news for event in unread(kit)][:2] == [True, False]
+
+
+def failing(error: Exception) -> Callable[..., None]:
+    """Whatever it is asked."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail
+
+
+async def test_an_end_that_nobody_foresaw_is_told(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the event loop; that it is over when the service is, is not."""
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    limit = limit_mib(store, ["b0", "b2"])
+    settings = settings_for(store, store={"dir": store, "memory_limit_mib": limit})
+    async with limited(store, limit, changing=False, loads=False) as kit:
+        async with following(settings, kit.repository):
+            await asyncio.sleep(0)
+        assert not told
+        monkeypatch.setattr(kit.repository._observer, "observe", failing(RuntimeError("boom")))
+        monkeypatch.setattr(kit.repository._residency, "turn", failing(OSError("stale handle")))
+        async with following(settings, kit.repository):
+            await until(lambda: bool(told))
+    assert [(str(context["exception"]), context["message"]) for context in told] == [
+        ("boom", "keeping what is useful in memory has ended, and is not done any more")
+    ]
+
+
+async def test_what_is_decided_for_one_request_is_not_decided_for_each(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is refused again and again costs the event loop nothing; whether others are more useful is seldom asked."""
+    asked: list[str] = []
+    async with limited(store, limit_mib(store, ["b0", "b2"]), changing=False) as kit:
+        await classified(kit, "b2")
+        await until_resident(kit, "b2")
+        for name in ("most_useful", "step"):
+            monkeypatch.setattr(f"service.residency.{name}", counting(name, asked))
+        for _ in range(10):
+            assert await classified(kit, "b1") == (503, "not-resident")
+        assert asked == ["most_useful"]
+
+
+def counting(name: str, calls: list[str]) -> Callable[..., Any]:
+    """The rule, and each time it is asked."""
+    rule: Callable[..., Any] = getattr(residency, name)
+
+    def counted(*asked: object, **more: object) -> object:
+        calls.append(name)
+        return rule(*asked, **more)
+
+    return counted
 
 
 async def test_what_is_gone_from_the_store_is_not_known_any_more(store: Path) -> None:
