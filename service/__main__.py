@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 
 from service import huge_pages
 
@@ -11,7 +12,9 @@ def main() -> None:
     which takes some hundredths of a second as long as nothing else has been imported."""
     wanted = huge_pages.environment(os.environ) if sys.argv[1:2] == ["serve"] else None
     if wanted is not None:
-        os.execve(sys.executable, sys.orig_argv, wanted)
+        # Where that is forbidden the server runs all the same.
+        with suppress(OSError):
+            os.execve(sys.executable, sys.orig_argv, wanted)
     # Only now: it takes a second when files are cold.
     from service.cli import main as run
 

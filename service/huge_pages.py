@@ -12,6 +12,8 @@ from pathlib import Path
 
 KERNEL = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 VARIABLE, TUNABLE = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
+BEGUN_ANEW = "_EFFSERVE_BEGUN_ANEW"
+"""In the environment of a process that has: where privileges are raised, glibc takes its own variable away."""
 SINCE = (2, 35)
 
 
@@ -19,9 +21,14 @@ def environment(given: Mapping[str, str], kernel: Path = KERNEL, libc: str | Non
     """The environment that a process has to begin with to get them; None where it would not help, and where whoever
     started this one has decided, for or against. `libc`: name and version; default: this process's."""
     tunables = given.get(VARIABLE, "")
-    if TUNABLE in tunables or not _asks(_libc() if libc is None else libc) or not _on_request(kernel):
+    if (
+        BEGUN_ANEW in given
+        or TUNABLE in tunables
+        or not _asks(_libc() if libc is None else libc)
+        or not _on_request(kernel)
+    ):
         return None
-    return {**given, VARIABLE: ":".join(filter(None, (tunables, f"{TUNABLE}=1")))}
+    return {**given, BEGUN_ANEW: "1", VARIABLE: ":".join(filter(None, (tunables, f"{TUNABLE}=1")))}
 
 
 def _libc() -> str:

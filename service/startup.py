@@ -119,8 +119,12 @@ def allow_many_files() -> int:
 
     Each connection is one. The soft limit is low for the sake of programs that use `select`, which nothing here does.
     """
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ValueError, OSError):
+        # Some systems have a hard limit that nobody may reach.
+        return soft
     return hard
 
 

@@ -128,17 +128,19 @@ class Scheduler:
         bisect.insort(self._waiting, job, key=urgency)
         return self._dispatch(now_s)
 
-    def finish(self, now_s: float, lane: int, run: Observation | None) -> list[Action]:
-        """A lane is free again; `run` is what it took, or None when it failed and says nothing about speed.
+    def finish(self, now_s: float, lane: int, run: Observation | None, ended_s: float | None = None) -> list[Action]:
+        """A lane is free again; `run` is what it took, or None when it failed and says nothing about speed. `ended_s`:
+        when that was, if the driver tells it later.
 
         The answer is kept in hand until a `Deliver` when the job's policy insures; otherwise it is final.
         """
         if lane in self._background:
             return [*self._finish_upgrade(now_s, lane, answered=run is not None), *self._dispatch_upgrades(now_s)]
-        ended = self._end(now_s, lane)
+        ended_s = now_s if ended_s is None else ended_s
+        ended = self._end(ended_s, lane)
         self._last_run_s = now_s
         if run is not None and ended.variant in self._policy.catalogue.variants:
-            held_s, tail_s = now_s - ended.started_s, ended.tail_end_s - ended.started_s - ended.dispatch_s
+            held_s, tail_s = ended_s - ended.started_s, ended.tail_end_s - ended.started_s - ended.dispatch_s
             self.latency.observe(run, busy=ended.busy, tail_s=tail_s)
             self.latency.observe_dispatch(held_s - run.seconds)
         if run is not None and not ended.abandoned and ended.job.question.insures:

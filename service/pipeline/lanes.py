@@ -1,9 +1,10 @@
 """Lanes: threads that each do everything for one request, and the asyncio shell that performs the scheduler's actions.
 
-A request is submitted on the event loop. A lane whose run has ended reports that itself and takes what the scheduler
-gives it next, on its own thread: a way over the event loop would leave its core idle for a tenth of the time. So the
-scheduler, the books, has a lock, which is held while it is asked or told something, and for nothing else. Whatever
-concerns a request, its answer or its refusal, is done on the event loop.
+A request is submitted on the event loop. When a run has ended and somebody waits, its lane reports that itself and
+takes what the scheduler gives it next, on its own thread: a way over the event loop would leave its core idle for a
+tenth of the time. When nobody waits, the loop reports it, after the answer. So the scheduler, the books, has a lock,
+which is held while it is asked or told something, and for nothing else. Whatever concerns a request, its answer or its
+refusal, is done on the event loop.
 [ADR 19](../../docs/decisions/0019-lanes-take-their-next-job.md)
 
 Decoding, resizing and the session's run release the GIL.
@@ -21,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.core.actions import Action, Deliver, Reject, Start, Terminate
-from service.core.errors import EffserveError
+from service.core.errors import EffserveError, fault
 from service.core.grace import Grace
 from service.core.latency import Observation
 from service.core.policy import Policy
@@ -125,6 +126,9 @@ class ThreadLane:
         # The one broad catch of a lane: whatever a job raises belongs to its request, and the lane lives on.
         try:
             return self._execute(body, variant, stop)
+        except StopIteration as error:
+            # What waits for a result cannot be told this one.
+            return fault(error)
         except BaseException as error:
             return error
 
@@ -232,34 +236,52 @@ class Lanes:
     def _ended(self, run: "_Run", result: LaneRun | BaseException) -> None:
         """The lane takes its next job at once if there is one. If there is none, the books can wait: the interpreter
         runs one thread at a time, and the answer goes first."""
-        insures = run.start.job.question.insures
-        if not insures and not self._scheduler.has_waiting:
+        run.ended_s = self._clock()
+        if run.start.lane >= self._scheduler.lanes:
+            # A thread that the kernel may let stand for long must not stand with the books in hand.
+            self._on_loop(self._take, run, result)
+            self._on_loop(self._close_books, run, result)
+        elif run.start.job.question.insures:
+            # What follows depends on what the scheduler says.
+            self._on_loop(self._take, run, result)
+            self._close_books(run, result)
+        elif self._scheduler.has_waiting:
+            # Looked at without the books: whatever comes in between, either way is right.
+            self._on_loop(self._answer, run, result)
+            self._close_books(run, result)
+        else:
             self._on_loop(self._answer_first, run, result)
-            return
-        # What an insured request gets next depends on what the scheduler says.
-        self._on_loop(self._take if insures else self._answer, run, result)
-        self._close_books(run, result)
 
     def _close_books(self, run: "_Run", result: LaneRun | BaseException) -> None:
+        """Whatever goes wrong, the lane is free and the request gets what is in its hand."""
+        observed, error = self._observed(run.start, result)
         try:
-            observed = self._observation(run.start, result)
             with self.books:
-                self._perform(self._report(run.start, result, observed))
-        except BaseException as error:
+                self._perform(self._report(run, result, observed))
+        except BaseException as failure:
+            error = failure
+        if error is not None:
             self._on_loop(self._salvage, run, error)
-        else:
-            if run.start.job.question.insures:
-                self._on_loop(self._keep, run)
-        finally:
-            with self.books:
-                run.pending.running -= 1
-                self._leave(run.pending)
+        elif run.start.job.question.insures:
+            self._on_loop(self._keep, run)
+        with self.books:
+            run.pending.running -= 1
+            self._leave(run.pending)
 
-    def _report(self, start: Start, result: LaneRun | BaseException, observed: Observation | None) -> list[Action]:
-        now_s = self._clock()
+    def _report(self, run: "_Run", result: LaneRun | BaseException, observed: Observation | None) -> list[Action]:
+        now_s, lane = self._clock(), run.start.lane
         if isinstance(result, Terminated):
-            return self._scheduler.terminated(now_s, start.lane)
-        return self._scheduler.finish(now_s, start.lane, observed)
+            return self._scheduler.terminated(now_s, lane)
+        return self._scheduler.finish(now_s, lane, observed, run.ended_s)
+
+    def _observed(
+        self, start: Start, result: LaneRun | BaseException
+    ) -> tuple[Observation | None, BaseException | None]:
+        """And why not, where that is a fault."""
+        try:
+            return self._observation(start, result), None
+        except Exception as error:
+            return None, error
 
     def _observation(self, start: Start, result: LaneRun | BaseException) -> Observation | None:
         if not isinstance(result, LaneRun):
@@ -300,8 +322,10 @@ class Lanes:
 
     def _answer_first(self, run: "_Run", result: LaneRun | BaseException) -> None:
         """What waits for the answer comes before what is asked for now."""
-        self._answer(run, result)
-        self._loop.call_soon(self._close_books, run, result)
+        try:
+            self._answer(run, result)
+        finally:
+            self._loop.call_soon(self._close_books, run, result)
 
     def _answer(self, run: "_Run", result: LaneRun | BaseException) -> None:
         """The only answer there is to be."""
@@ -367,6 +391,8 @@ class _Run:
     start: Start
     pending: _Pending
     dispatched_s: float
+    ended_s: float = 0.0
+    """When its lane was free again."""
     told: bool = False
 
     def ended(self, now_s: float, result: LaneRun | BaseException) -> None:

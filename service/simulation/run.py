@@ -202,10 +202,10 @@ class _Watched(Scheduler):
         self.events_s.append(time.thread_time() - started_s)
         return actions
 
-    def finish(self, now_s: float, lane: int, run: Observation | None) -> list[Action]:
+    def finish(self, now_s: float, lane: int, run: Observation | None, ended_s: float | None = None) -> list[Action]:
         """See `Scheduler.finish`."""
         started_s = time.thread_time()
-        actions = super().finish(now_s, lane, run)
+        actions = super().finish(now_s, lane, run, ended_s)
         self.events_s.append(time.thread_time() - started_s)
         return actions
 

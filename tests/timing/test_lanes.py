@@ -409,18 +409,34 @@ async def test_a_fault_in_the_bookkeeping_does_not_lose_a_result(
 
 async def test_an_answer_does_not_wait_for_the_books_when_nobody_else_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are closed after it, and before anything else happens."""
-    shell, closed = _shell(1), list[int]()
+    shell, closed = _shell(1), list[float | None]()
     finish = shell._scheduler.finish
 
-    def noted(now_s: float, lane: int, run: Observation | None) -> list[Action]:
-        closed.append(lane)
-        return finish(now_s, lane, run)
+    def noted(now_s: float, lane: int, run: Observation | None, ended_s: float | None) -> list[Action]:
+        closed.append(ended_s)
+        return finish(now_s, lane, run, ended_s)
 
     monkeypatch.setattr(shell._scheduler, "finish", noted)
-    await shell.run(job(1, 1.0), b"")
+    served = await shell.run(job(1, 1.0), b"")
     assert closed == []
     await asyncio.sleep(0)
-    assert closed == [0]
+    # Making the answer is no part of the run, however long it takes.
+    assert closed == pytest.approx([served.run.inference_s], abs=1e-4)
+
+
+async def test_a_fault_in_judging_an_answer_loses_neither_it_nor_the_lane(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing better is tried, and the next request finds the lane free."""
+
+    def broken(_: Variant, __: Logits) -> float:
+        raise RuntimeError("broken judge")
+
+    shell = _shell(1)
+    shell._judge = broken
+    for number in (1, 2):
+        asking = job(number, 1.0, at_s=asyncio.get_running_loop().time(), policy=PolicyName.P3)
+        assert (await shell.run(asking, b"")).decision.variant == B0
+    assert "broken judge" in caplog.text
+    assert shell._scheduler.statistics(1.0).busy == 0
 
 
 async def test_nothing_is_left_behind_after_any_outcome() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service import huge_pages
-from service.huge_pages import KERNEL, TUNABLE, VARIABLE, environment
+from service.huge_pages import BEGUN_ANEW, KERNEL, TUNABLE, VARIABLE, environment
 
 GLIBC = "glibc 2.36"
 
@@ -23,19 +23,26 @@ def _kernel(tmp_path: Path) -> Path:
 
 def test_they_are_asked_for_where_they_are_given_on_request(kernel: Path) -> None:
     """The rest of the environment stays."""
-    assert environment({"A": "b"}, kernel, GLIBC) == {"A": "b", VARIABLE: f"{TUNABLE}=1"}
+    assert environment({"A": "b"}, kernel, GLIBC) == {"A": "b", BEGUN_ANEW: "1", VARIABLE: f"{TUNABLE}=1"}
 
 
 def test_other_tunables_stay(kernel: Path) -> None:
     """They are between colons."""
     wanted = environment({VARIABLE: "glibc.malloc.check=1"}, kernel, GLIBC)
-    assert wanted == {VARIABLE: f"glibc.malloc.check=1:{TUNABLE}=1"}
+    assert wanted == {BEGUN_ANEW: "1", VARIABLE: f"glibc.malloc.check=1:{TUNABLE}=1"}
 
 
 @pytest.mark.parametrize("decided", ["0", "1", "2"])
 def test_who_has_decided_is_not_overruled(kernel: Path, decided: str) -> None:
     """For or against; so it happens once."""
     assert environment({VARIABLE: f"{TUNABLE}={decided}"}, kernel, GLIBC) is None
+
+
+def test_it_happens_once_where_the_library_hides_its_variable(kernel: Path) -> None:
+    """As it does where a program has more rights than who started it."""
+    wanted = environment({}, kernel, GLIBC)
+    assert wanted is not None
+    assert environment({**wanted, VARIABLE: ""}, kernel, GLIBC) is None
 
 
 @pytest.mark.parametrize("setting", ["[always] madvise never", "always madvise [never]", ""])
@@ -83,3 +90,20 @@ def test_only_a_server_begins_anew(command: str, begins_anew: bool) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (TUNABLE in done.stderr) is begins_anew
     assert done.returncode == int(begins_anew)
+
+
+def test_a_server_that_may_not_begin_anew_runs_all_the_same() -> None:
+    """Huge pages are a gain and no need."""
+    forbidden = "def no(*_): raise PermissionError('not here')"
+    wanted = "huge_pages.environment = lambda *_: {}; os.execve = no; sys.argv = ['effserve', 'serve', '--help']"
+    lines = (
+        "import os, sys; from service import huge_pages",
+        forbidden,
+        wanted,
+        "from service.__main__ import main",
+        "main()",
+    )
+    program = "\n".join(lines)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "--store" in done.stdout

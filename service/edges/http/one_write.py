@@ -28,15 +28,16 @@ class OneWrite:
             self._transport.write(head + data)
         elif data.startswith(HEAD) and data.endswith(END):
             self._head = data
-            asyncio.get_running_loop().call_soon(self._flush)
+            asyncio.get_running_loop().call_soon(self.flush)
         else:
             self._transport.write(data)
 
     def close(self) -> None:
         """See `asyncio.BaseTransport.close`."""
-        self._flush()
+        self.flush()
         self._transport.close()
 
-    def _flush(self) -> None:
-        if self._head:
+    def flush(self) -> None:
+        """Send what is kept, unless nobody can be told any more."""
+        if self._head and not self._transport.is_closing():
             self.write(b"")

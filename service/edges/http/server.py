@@ -35,6 +35,11 @@ def _timed_protocol(clock: Callable[[], float], on_lost: Callable[[], None]) -> 
             super().on_message_begin()
             self.scope["state"].update(started_s=clock(), watchers=self._watchers, abort=self.transport.abort)
 
+        def eof_received(self) -> None:
+            # The transport closes by itself now.
+            self.transport.flush()  # type: ignore[attr-defined]
+            super().eof_received()
+
         def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
             for watcher in tuple(self._watchers):

@@ -24,6 +24,10 @@ class Sink:
         """Note it."""
         self.told.append("closed")
 
+    def is_closing(self) -> bool:
+        """Whether it was closed."""
+        return "closed" in self.told
+
     def get_extra_info(self, name: str) -> str:
         """As a transport does."""
         return f"the {name}"
@@ -68,6 +72,15 @@ async def test_a_head_leaves_before_the_connection_is_closed() -> None:
     subject.write(HEAD)
     subject.close()
     assert sink.told == [HEAD, "closed"]
+
+
+async def test_a_head_is_dropped_when_nobody_can_be_told_any_more() -> None:
+    """The transport was closed by the other side."""
+    sink, subject = _made()
+    subject.write(HEAD)
+    sink.close()
+    await asyncio.sleep(0)
+    assert sink.told == ["closed"]
 
 
 @pytest.mark.parametrize("data", [b"HTTP/1.1 100 Continue", b"data: x\n\n", b""])

@@ -75,9 +75,9 @@ async def test_a_lane_tells_the_books_on_its_own_thread(monkeypatch: pytest.Monk
     shell, rule = _shell()
     threads, finish = [], rule.finish
 
-    def noted(now_s: float, lane: int, run: Observation | None) -> object:
+    def noted(now_s: float, lane: int, run: Observation | None, ended_s: float) -> object:
         threads.append(threading.current_thread().name)
-        return finish(now_s, lane, run)
+        return finish(now_s, lane, run, ended_s)
 
     monkeypatch.setattr(rule, "finish", noted)
     answers: list[Served] = []
@@ -91,3 +91,22 @@ async def test_a_lane_tells_the_books_on_its_own_thread(monkeypatch: pytest.Monk
     await asyncio.to_thread(shell.close)
     assert threads[0].startswith("lane-")
     assert answers
+
+
+async def test_what_no_future_can_hold_is_a_fault_like_any_other() -> None:
+    """The request is told, and the lane lives on."""
+    errors: list[BaseException] = [StopIteration("odd")]
+
+    def odd(body: Source, variant: Variant, stop: Stop) -> LaneRun:
+        if errors:
+            raise errors.pop()
+        return execute(body, variant, stop)
+
+    rule = scheduler(1)
+    shell = Lanes(rule, [ThreadLane(0, odd)], time.monotonic)
+    with pytest.raises(EffserveError) as caught:
+        await shell.run(job(1, 60.0, at_s=time.monotonic()), b"")
+    assert isinstance(caught.value.__cause__, StopIteration)
+    assert (await shell.run(job(2, 60.0, at_s=time.monotonic()), b"")).run.inference_s > 0
+    await asyncio.to_thread(shell.close)
+    assert rule.statistics(time.monotonic()).busy == 0
