@@ -51,12 +51,12 @@ class Watched(Scheduler):
         super().__init__(policy=policy, latency=model, lanes=lanes, background_lanes=background_lanes)
         self.first_s: dict[int, float] = {}
 
-    def finish(self, now_s: float, lane: int, run: Observation | None) -> list[Action]:
+    def finish(self, now_s: float, lane: int, run: Observation | None, ended_s: float | None = None) -> list[Action]:
         """See `Scheduler.finish`."""
         for ended in self.state(now_s).running:
             if ended.lane == lane:
                 self.first_s[ended.job.id] = now_s
-        return super().finish(now_s, lane, run)
+        return super().finish(now_s, lane, run, ended_s)
 
 
 def played(subject: Watched, trace: list[Request], spends: PolicyName) -> list[Outcome]:
