@@ -66,7 +66,7 @@ OnAnswer = Callable[[Served], None]
 OnAttempt = Callable[[Attempt], None]
 """Takes each run for a request when it has ended. Called on the event loop."""
 Judge = Callable[[Variant, Logits], float]
-"""How sure an answer is, from 0 to 1. Called on a lane's thread."""
+"""How sure an answer is, from 0 to 1. Called on a lane's thread or the event loop."""
 Done = Callable[[LaneRun | BaseException], None]
 """Takes a lane's result, and may start it anew. Called where the run was; does not raise."""
 

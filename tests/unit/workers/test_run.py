@@ -7,7 +7,7 @@ import pytest
 
 from service.core.workers import Workers
 from service.settings import SettingsError, load
-from service.startup import StartupError
+from service.startup import StartupError, allow_many_files
 from service.workers.run import run, wanted
 
 
@@ -73,3 +73,14 @@ def test_as_many_files_may_be_open_as_the_system_allows(monkeypatch: pytest.Monk
         assert seen == [(hard, hard)]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("why", [ValueError, OSError])
+def test_a_limit_that_cannot_be_reached_ends_no_start(monkeypatch: pytest.MonkeyPatch, why: type[Exception]) -> None:
+    """Some systems have a hard limit that they do not let anybody have."""
+
+    def refused(*_: object) -> None:
+        raise why("current limit exceeds maximum limit")
+
+    monkeypatch.setattr(resource, "setrlimit", refused)
+    assert allow_many_files() == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
