@@ -1,6 +1,6 @@
 """Memory in pages of 2 MB, where the kernel gives them to who asks.
 
-What runs compute on the way are arrays of megabytes, and with pages of 4 kB a twentieth of a run's time goes into
+What runs compute on the way are arrays of megabytes, and with pages of 4 kB some hundredths of the time go into
 looking up where they lie. Linux mostly gives huge pages on request only (`madvise`, in
 /sys/kernel/mm/transparent_hugepage/enabled); glibc asks for them when it is told to by its environment, which it reads
 once, when a process begins (glibc.malloc.hugetlb, since 2.35).
