@@ -4,7 +4,10 @@ The call's deadline is the caller's. The server would take it for the budget whe
 therefore carries no deadline and is cancelled here when its time is up.
 """
 
+import asyncio
 import threading
+import traceback
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -28,9 +31,11 @@ PREFIX, KIND, REQUEST_ID, PUSHBACK = "effserve-", "effserve-error-kind", "x-requ
 
 
 class _Line:
-    """A channel and what can be asked over it. Whoever asks holds it; the library closes it when nobody does."""
+    """A channel and what can be asked over it."""
 
     def __init__(self, library: ModuleType, target: str, *, secure: bool) -> None:
+        self.asking = 0
+        """How many calls are on it."""
         self.channel: Any = (
             library.secure_channel(target, grpc.ssl_channel_credentials(), OPTIONS)
             if secure
@@ -40,25 +45,42 @@ class _Line:
         self.health: Any = health_pb2_grpc.HealthStub(self.channel)
 
 
-class _Lines:
+class _Lines(ABC):
     """The line to one server."""
 
     def __init__(self, library: ModuleType, target: str, *, secure: bool) -> None:
         self._library, self._target, self._secure = library, target, secure
         self._line = self._new()
+        self._books = threading.Lock()
 
     @contextmanager
     def _asking(self, attempt: Attempt) -> Iterator[_Line]:
         """What gRPC raises inside becomes `ClientError`. A line without an answer is given up: the library would keep
-        its next calls waiting, or fail them unsent, until a pause of its own is over."""
-        line = self._line
+        its next calls waiting, or fail them unsent, until a pause of its own is over. It is hung up when the last call
+        on it has ended: left to the library, it would go on connecting for as long as somebody keeps the failure."""
+        with self._books:
+            line = self._line
+            line.asking += 1
         try:
             yield line
         except grpc.RpcError as error:
             failure = _failure(error, attempt)
-            if failure.kind == LocalKind.NO_ANSWER and line is self._line:
-                self._line = self._new()
+            with self._books:
+                if failure.kind == LocalKind.NO_ANSWER and line is self._line:
+                    self._line = self._new()
+            # Who keeps the failure keeps its frames; these would keep the call, and the call the channel.
+            traceback.clear_frames(error.__traceback__)
             raise failure from error
+        finally:
+            with self._books:
+                line.asking -= 1
+                over = line is not self._line and not line.asking
+            if over:
+                self._hang_up(line)
+
+    @abstractmethod
+    def _hang_up(self, line: _Line) -> None:
+        """Close its channel."""
 
     def _new(self) -> _Line:
         return _Line(self._library, self._target, secure=self._secure)
@@ -107,7 +129,10 @@ class GrpcTransport(_Lines):
 
     def close(self) -> None:
         """Hang up."""
-        self._line.channel.close()
+        self._hang_up(self._line)
+
+    def _hang_up(self, line: _Line) -> None:
+        line.channel.close()
 
 
 class AsyncGrpcTransport(_Lines):
@@ -115,6 +140,7 @@ class AsyncGrpcTransport(_Lines):
 
     def __init__(self, target: str, *, secure: bool) -> None:
         super().__init__(grpc.aio, target, secure=secure)
+        self._hanging_up = set[asyncio.Task[None]]()
 
     async def classify(self, attempt: Attempt) -> Answer:
         """One image, one answer."""
@@ -156,7 +182,12 @@ class AsyncGrpcTransport(_Lines):
 
     async def close(self) -> None:
         """Hang up."""
-        await self._line.channel.close()
+        await asyncio.gather(self._line.channel.close(), *self._hanging_up)
+
+    def _hang_up(self, line: _Line) -> None:
+        task = asyncio.get_running_loop().create_task(line.channel.close())
+        self._hanging_up.add(task)
+        task.add_done_callback(self._hanging_up.discard)
 
 
 def _asked(method: Any, message: Any, attempt: Attempt) -> Any:  # noqa: ANN401

@@ -1,6 +1,7 @@
 """What the Python clients do when there is no answer: what is repeated, what is not, and how long it takes."""
 
 import socket
+import time
 from collections.abc import Iterator
 
 import grpc
@@ -26,6 +27,8 @@ from tests.integration.process import Server, serving
 PHOTO = jpeg(160, 120)
 ENOUGH_MS = 60_000.0
 NO_DEADLINE_S = 1e9
+LIBRARY_PAUSE_S = 1.5
+"""After less than that gRPC connects again; with its jitter, in 1.2 s at most."""
 FULL = Refusal(503, grpc.StatusCode.UNAVAILABLE, "queue-full", retry_after_s=0.05)
 DRAINING = Refusal(503, grpc.StatusCode.UNAVAILABLE, "draining")
 
@@ -72,6 +75,15 @@ def test_a_connection_that_breaks_each_time_is_given_up(form: str, server: Serve
     with unreliable(port_of(server, form), ["reset"] * 9) as (port, came):
         error = failure(form, address(form, port), budget_ms=ENOUGH_MS)
     assert (error.kind, len(came)) == (LocalKind.NO_ANSWER, 3)
+
+
+def test_who_keeps_a_failure_keeps_no_connection(form: str, server: Server) -> None:
+    """gRPC would go on connecting, a second after it failed for the first time, for as long as a channel is held."""
+    with unreliable(port_of(server, form), ["reset"] * 9) as (port, came):
+        error = failure(form, address(form, port), budget_ms=ENOUGH_MS)
+        attempts = len(came)
+        time.sleep(LIBRARY_PAUSE_S)
+    assert (error.kind, len(came)) == (LocalKind.NO_ANSWER, attempts)
 
 
 def test_without_retries_the_first_failure_is_told(form: str, server: Server) -> None:
