@@ -231,5 +231,6 @@ def policy_of(settings: Settings, variants: Sequence[Variant], absent: Sequence[
         utilisation=routing.utilisation,
         arrival_reserve=routing.arrival_reserve,
         backlog_limit_s=settings.limits.backlog_ms / 1e3,
+        patience_s=settings.limits.patience_ms / 1e3,
         terminates=routing.terminate_upgrades,
     )

@@ -276,6 +276,13 @@ class Limits(_Group):
         allow_inf_nan=False,
         description="Predicted work waiting for each lane above which requests are refused (503), in milliseconds.",
     )
+    patience_ms: float = Field(
+        250.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="How late an answer may come to who asked for best effort, in milliseconds. Who can expect none by "
+        "then is refused (503), under overload at the door.",
+    )
 
 
 class Calibration(_Group):

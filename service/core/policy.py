@@ -27,7 +27,8 @@ hand, in time that is left over, stands in `upgrading`.
 
 Under overload, jobs that cannot make their deadline any more run behind those that can. Strict ones are refused at
 once; others when no answer can be expected within `patience_s` of their deadline. New ones are refused at the door when
-that is so for who is late, and they or somebody else because of them would be; and while too much work waits.
+that is so for who is late, and they or somebody else because of them would be, or would be if runs took a little longer:
+who was let in keeps its place. They are, too, while too much work waits.
 [ADR 8](../../docs/decisions/0008-terminating-upgrades.md)
 """
 
@@ -101,7 +102,7 @@ class BudgetPolicy:
     """Predicted work per lane above which new requests that would be late are refused."""
     terminates: bool = True
     """Whether running upgrades may be terminated."""
-    patience_s: float = 1.0
+    patience_s: float = 0.25
     """How long after its deadline a late request may still be answered. Its client wants the answer (best effort), or
     else to be told soon that there will be none."""
 
@@ -163,7 +164,7 @@ class BudgetPolicy:
             return None
         if late and situation.backlog_s > self.backlog_limit_s:
             return self._full(situation, f"{_waits(situation)}; the limit is {self.backlog_limit_s * 1e3:.0f} ms")
-        if situation.late_wait_s(job) > self.patience_s and situation.makes_late(job):
+        if situation.outlasts(job, self.patience_s) and situation.makes_late(job):
             detail = f"{_waits(situation)}, and more comes than can be answered in time"
             return self._full(situation, detail, self.patience_s)
         return None

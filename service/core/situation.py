@@ -17,6 +17,9 @@ from service.core.values import Deadline, Job, Mode, Variant, urgency
 
 MOST_DEADLINES = 64
 """Waiting jobs that a look-ahead counts. With more, the machine is overloaded, and the cheapest variant answers."""
+KEPT = 1.1
+"""Nobody is let in whom to serve makes another late, should runs take so many times what is expected of them: a place
+given away is kept."""
 SOONEST_S = 1e-4
 """Looking again sooner than this is no use, nor is a lane that is free sooner by no more than this."""
 
@@ -105,9 +108,9 @@ class Situation:
         return next((job for job in strict if self.is_late(job)), None)
 
     def overdue(self, patience_s: float) -> Job | None:
-        """The first job that is late and can expect no answer until `patience_s` after its deadline."""
+        """The first job that is late and whose wait beyond its deadline would outlast its client's patience."""
         late = next((job for job in self._urgent if self.is_late(job)), None)
-        return late if late and self.late_wait_s(late) - self.left_s(late) > patience_s else None
+        return late if late and self.outlasts(late, patience_s, left_s=self.left_s(late)) else None
 
     def is_upgrade(self, run: Running) -> bool:
         """Whether a cheaper variant could have answered. What is not served any more is left to end."""
@@ -124,9 +127,15 @@ class Situation:
         return self.work_s() / self.state.lanes
 
     def makes_late(self, job: Job) -> bool:
-        """Whether, with `job` among those who wait, one more would be late: it or another, all at their cheapest."""
+        """Whether, with `job` among those who wait, one more would be late: it, or another with little to spare, all at
+        their cheapest."""
         others = self._others(job)
-        return self._late(sorted([*others, job], key=urgency)) > self._late(others)
+        return self._late(sorted([*others, job], key=urgency), coming=job) > self._late(others)
+
+    def outlasts(self, job: Job, patience_s: float, *, left_s: float = 0.0) -> bool:
+        """Whether who is late waits `patience_s` beyond what is left, and beyond what its own run takes: whoever names a
+        slow variant has patience for that."""
+        return self.late_wait_s(job) - left_s > patience_s + self.least_s(job)
 
     def late_wait_s(self, job: Job) -> float:
         """Expected wait of who is late, each of whom `job` would be one: until the work at hand is done, and what comes
@@ -238,14 +247,14 @@ class Situation:
         until_s = self.now_s + self._respond_s + self._dispatch_s + longest_s + SOONEST_S
         return waiting[: bisect_right(waiting, until_s, key=lambda job: job.question.deadline.at_s)]
 
-    def _late(self, jobs: Iterable[Job]) -> int:
-        """How many of these would be late, each in turn on the lane that is free first; who is late takes none."""
+    def _late(self, jobs: Iterable[Job], coming: Job | None = None) -> int:
+        """How many of these would be late, each in turn on the lane that is free first; who is late takes none. For
+        `coming` it is enough to be expected in time, the others have a place to keep."""
         free_s, late = self._lanes_with_room_s(), 0
         for job in jobs:
-            ends_s = free_s[0] + self.least_s(job)
-            if ends_s > self.left_s(job):
-                late += 1
-            else:
+            ends_s, left_s = free_s[0] + self.least_s(job), self.left_s(job)
+            late += ends_s * (1.0 if job is coming else KEPT) > left_s
+            if ends_s <= left_s:
                 heapq.heapreplace(free_s, ends_s)
         return late
 

@@ -58,7 +58,7 @@ def test_nobody_makes_room_for_a_request_that_could_not_make_it_anyway(budget_s:
 
 def test_nobody_makes_room_for_a_late_request() -> None:
     """It is late whatever is done."""
-    assert _terminated(state(job(1, 0.01), busy=(running(0, until_s=0.9),))) is None
+    assert _terminated(state(job(1, 0.01), busy=(running(0, until_s=0.2),))) is None
 
 
 def test_the_reserve_for_the_response_counts() -> None:

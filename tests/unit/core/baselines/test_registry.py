@@ -71,8 +71,8 @@ def test_only_the_default_terminates(name: str) -> None:
     """An urgent job waits behind an upgrade that could be stopped."""
     policy, costs = create(name, CATALOGUE), FixedCosts(stop_s=0.002)
     urgent = job(1, 0.03)
-    assert policy.next_action(0.0, state(urgent, busy=(running(0, until_s=0.5),)), costs) is None
-    assert policy.wake_s(0.0, state(urgent, busy=(running(0, until_s=0.5),)), costs) is None
+    assert policy.next_action(0.0, state(urgent, busy=(running(0, until_s=0.2),)), costs) is None
+    assert policy.wake_s(0.0, state(urgent, busy=(running(0, until_s=0.2),)), costs) is None
 
 
 @pytest.mark.parametrize("name", ALL)
