@@ -27,8 +27,8 @@ hand, in time that is left over, stands in `upgrading`.
 
 Under overload, jobs that cannot make their deadline any more run behind those that can. Strict ones are refused at
 once; others when no answer can be expected within `patience_s` of their deadline. New ones are refused at the door when
-that is so for who is late, and they or somebody else because of them would be, or would be if runs took a little longer:
-who was let in keeps its place. They are, too, while too much work waits.
+that is so for who is late, and they would be, or somebody else because of them, be it only if runs took a little
+longer: who was let in keeps its place. They are, too, while too much work waits.
 [ADR 8](../../docs/decisions/0008-terminating-upgrades.md)
 """
 

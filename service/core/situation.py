@@ -133,8 +133,8 @@ class Situation:
         return self._late(sorted([*others, job], key=urgency), coming=job) > self._late(others)
 
     def outlasts(self, job: Job, patience_s: float, *, left_s: float = 0.0) -> bool:
-        """Whether who is late waits `patience_s` beyond what is left, and beyond what its own run takes: whoever names a
-        slow variant has patience for that."""
+        """Whether who is late waits `patience_s` beyond what is left, and beyond what its own run takes: whoever names
+        a slow variant has patience for that."""
         return self.late_wait_s(job) - left_s > patience_s + self.least_s(job)
 
     def late_wait_s(self, job: Job) -> float:
