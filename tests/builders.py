@@ -33,6 +33,8 @@ class FixedCosts:
     stop_s: float | None = None
     """None: runs cannot be terminated."""
     hand_over_s: float = 0.0
+    usual_reserve_s: float | None = None
+    """Of `reserve_s`, what responding takes as a rule; None: all."""
 
     def expected_s(self, variant: str, decode_s: float) -> float:
         """Mean."""
@@ -54,6 +56,10 @@ class FixedCosts:
     def respond_s(self) -> float:
         """Reserve."""
         return self.reserve_s
+
+    def expected_respond_s(self) -> float:
+        """Of that, the usual."""
+        return self.reserve_s if self.usual_reserve_s is None else self.usual_reserve_s
 
     def terminate_s(self) -> float | None:
         """Time to stop."""

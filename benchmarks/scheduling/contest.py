@@ -53,6 +53,18 @@ CONTESTANTS = (
 )
 
 
+RIVALS = ("slackfit", "model-switching")
+"""With these K1 is compared at equal attainment and at equal accuracy, too."""
+SWEPT = (
+    Contestant("k1, reserve 4", K1, ours=True, plain={"arrival_reserve": 4.0}),
+    Contestant("k1, reserve 2", K1, ours=True, plain={"arrival_reserve": 2.0}),
+    Contestant("k1, reserve 0", K1, ours=True, plain={"arrival_reserve": 0.0}),
+    Contestant("k1, lanes twice", K1, ours=True, plain={"arrival_reserve": 0.0, "utilisation": 2.0}),
+)
+"""K1 from careful to reckless: its reserve for arrivals, and at the end a look-ahead that counts each lane twice. They
+do not compete; they show what K1's accuracy is at another attainment."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """A rule with its parameters."""

@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks.scheduling.cells import MIXED
-from benchmarks.scheduling.contest import K1, SAFE
+from benchmarks.scheduling.contest import K1, RIVALS, SAFE
 from service.simulation.study import CellResult, Goal, Miss, PolicyResult
 
+LOADED = 1.0
+"""Load up to which not everybody has to be refused something."""
 LIGHT = 0.5
 """Load up to which the bound is to be come near to."""
 MANY_LANES = 8
@@ -17,6 +19,10 @@ BETTER = {2: 0.01, MANY_LANES: 0.005}
 WON = 0.9
 SAFETY = 0.003
 GOODPUT = 0.97
+EQUAL_ATTAINMENT = 0.015
+"""Accuracy above a rival's, of K1 at a setting that attains no less."""
+EQUAL_ACCURACY = 3.0
+"""The rival's misses over those of K1 at a setting that is no less accurate."""
 DECISION_US = 500.0
 WASTED = 0.1
 
@@ -33,7 +39,7 @@ class Judged:
 
 def judged(cells: Sequence[CellResult]) -> tuple[Goal, ...]:
     """All goals that are about simulated cells. Those about the estimator and the real server are judged elsewhere."""
-    return (*_near(cells), *_ahead(cells), *_safe(cells), _goodput(cells), *_cost(cells))
+    return (*_near(cells), *_ahead(cells), *_safe(cells), *_equal(cells), _goodput(cells), *_cost(cells))
 
 
 def _near(cells: Sequence[CellResult]) -> Iterator[Goal]:
@@ -98,6 +104,45 @@ def _safe(cells: Sequence[CellResult]) -> Iterator[Goal]:
             for cell, result in insured
         ],
     )  # fmt: skip
+
+
+def _equal(cells: Sequence[CellResult]) -> Iterator[Goal]:
+    """G4, of which either half is enough: K1 from careful to reckless beside a rival at its best."""
+    for rival in RIVALS:
+        pairs = [(_family(cell), found) for cell in cells if cell.cell.load <= LOADED and (found := cell.of(rival))]
+        gains = [gain for ours, theirs in pairs if (gain := _gain(ours, theirs)) is not None]
+        mean = sum(gains) / len(gains) if gains else None
+        yield Goal(
+            f"G4 accuracy, {rival}", "accuracy above the rival's at no less attainment, mean over cells", mean,
+            EQUAL_ATTAINMENT, "points", len(gains), mean is not None and mean >= EQUAL_ATTAINMENT,
+        )  # fmt: skip
+        misses = [missed for ours, theirs in pairs if (missed := _misses(ours, theirs)) is not None]
+        most, least = sum(theirs for _, theirs in misses), sum(ours for ours, _ in misses)
+        times = most / least if least else None
+        yield Goal(
+            f"G4 misses, {rival}", "the rival's misses over K1's at no less accuracy, all such cells together", times,
+            EQUAL_ACCURACY, "times", len(misses), times is not None and times >= EQUAL_ACCURACY,
+        )  # fmt: skip
+
+
+def _family(cell: CellResult) -> list[PolicyResult]:
+    return [_k1(cell), *cell.swept]
+
+
+def _gain(ours: Sequence[PolicyResult], theirs: PolicyResult) -> float | None:
+    """None where no setting of K1 attains as much, or nothing was in time."""
+    able = [
+        one.accuracy for one in ours if one.attainment.value >= theirs.attainment.value and one.accuracy is not None
+    ]
+    return None if theirs.accuracy is None or not able else max(able) - theirs.accuracy
+
+
+def _misses(ours: Sequence[PolicyResult], theirs: PolicyResult) -> tuple[float, float] | None:
+    """K1's and the rival's; None where no setting of K1 is as accurate."""
+    if theirs.accuracy is None:
+        return None
+    able = [1 - one.attainment.value for one in ours if one.accuracy is not None and one.accuracy >= theirs.accuracy]
+    return (min(able), 1 - theirs.attainment.value) if able else None
 
 
 def _goodput(cells: Sequence[CellResult]) -> Goal:

@@ -13,7 +13,7 @@ from statistics import NormalDist
 import numpy as np
 
 from benchmarks.scheduling.cells import WARM_UP, Offer
-from benchmarks.scheduling.contest import CONTESTANTS, K1, Choice, Contestant, space
+from benchmarks.scheduling.contest import CONTESTANTS, K1, SWEPT, Choice, Contestant, space
 from benchmarks.scheduling.labels import Labels
 from benchmarks.scheduling.tuning import tuned
 from service.core.catalogue import rank
@@ -88,9 +88,9 @@ def played_cell(cell: Cell, offer: Offer, labels: Labels | None = None) -> CellR
         worlds, worths = [world for world, _ in drawn], [worth for _, worth in drawn]
     common_s = offer.budget_s(cell)
     choices, sheets = dict[str, Choice](), dict[str, list[Sheet]]()
-    for contestant in CONTESTANTS:
-        if (contestant.common and common_s is None) or (contestant.labelled and labels is None):
-            continue
+    taking_part = [one for one in CONTESTANTS if _takes_part(one, common_s, labels)]
+    swept = SWEPT if cell.load <= 1 else ()
+    for contestant in (*taking_part, *swept):
         wanted = space(contestant, offer.catalogue, training.variants[0].name, scale=offer.scale, common_s=common_s)
         choice = choices[contestant.name] = tuned(wanted, lambda one: _effective(one, training))
         sheets[contestant.name] = [
@@ -98,12 +98,18 @@ def played_cell(cell: Cell, offer: Offer, labels: Labels | None = None) -> CellR
             for world, worth in zip(worlds, worths, strict=True)
         ]
     bound = float(np.mean([world.bound for world in worlds]))
-    results = [
-        _result(contestant, choices[contestant.name], sheets[contestant.name], sheets[K1], bound, worlds[0])
-        for contestant in CONTESTANTS
-        if contestant.name in sheets
-    ]
-    return CellResult(cell, sum(one.requests for one in sheets[K1]), round(bound, DIGITS), tuple(results))
+
+    def results(contestants: Iterable[Contestant]) -> tuple[PolicyResult, ...]:
+        return tuple(
+            _result(one, choices[one.name], sheets[one.name], sheets[K1], bound, worlds[0]) for one in contestants
+        )
+
+    requests = sum(one.requests for one in sheets[K1])
+    return CellResult(cell, requests, round(bound, DIGITS), results(taking_part), results(swept))
+
+
+def _takes_part(contestant: Contestant, common_s: float | None, labels: Labels | None) -> bool:
+    return (common_s is not None or not contestant.common) and (labels is not None or not contestant.labelled)
 
 
 def _played(choice: Choice, world: World, spends: PolicyName) -> Played:

@@ -7,7 +7,7 @@ from benchmarks.scheduling.contest import K1, SAFE
 from service.simulation.study import CellResult, Estimate, Goal, PolicyResult, Setting, Study
 
 NONE = "–"
-UNITS = {"%": (100.0, 2, " %"), "points": (100.0, 2, ""), "µs": (1.0, 0, " µs")}
+UNITS = {"%": (100.0, 2, " %"), "points": (100.0, 2, ""), "µs": (1.0, 0, " µs"), "times": (1.0, 2, "")}
 
 
 def tables(study: Study) -> list[Table]:

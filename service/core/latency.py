@@ -165,7 +165,7 @@ class LatencyModel:
         self._guard = Guard(self._miss_rate)
         self._own = {variant: OwnTail(self._miss_rate) for variant in self._inference}
         self._responds = SlidingQuantile(RESPOND_WINDOW)
-        self._respond = RESPOND_PRIOR_S
+        self._respond = self._expected_respond = RESPOND_PRIOR_S
         self._dispatches = SlidingQuantile(DISPATCH_WINDOW)
         self._dispatch = 0.0
         self._refresh()
@@ -246,6 +246,10 @@ class LatencyModel:
         """Upper quantile of the time from lane to response: kept in reserve from each budget."""
         return self._respond
 
+    def expected_respond_s(self) -> float:
+        """Mean of it, for who asks whether there is hope."""
+        return self._expected_respond
+
     def dispatch_s(self) -> float:
         """See `Costs.dispatch_s`; none before the first run."""
         return self._dispatch
@@ -274,6 +278,7 @@ class LatencyModel:
         self._responds.add(min(respond_s, MOST_RESPOND_S))
         upper = self._responds.upper(self._miss_rate)
         self._respond = self._responds.largest(RESPOND_PRIOR_S) if upper is None else upper
+        self._expected_respond = self._responds.mean()
 
     def observe_dispatch(self, dispatch_s: float) -> None:
         """Learn from how much longer a run kept its lane than it took."""
@@ -356,6 +361,9 @@ class _AtLevel:
 
     def respond_s(self) -> float:
         return self.model.respond_s()
+
+    def expected_respond_s(self) -> float:
+        return self.model.expected_respond_s()
 
     def dispatch_s(self) -> float:
         return self.model.dispatch_s()

@@ -25,7 +25,8 @@ went into terminated runs.
 An insured request (P2) gets its cheapest variant first, in its turn among all others; what becomes of the answer in
 hand, in time that is left over, stands in `upgrading`.
 
-Under overload, jobs that cannot make their deadline any more run behind those that can. Strict ones are refused at
+Jobs that cannot make their deadline any more run behind those that can, and so does one in doubt whose turn would cost
+another its place ([ADR 21](../../docs/decisions/0021-who-may-hope.md)). Strict late ones are refused at
 once; others when no answer can be expected within `patience_s` of their deadline. New ones are refused at the door when
 that is so for who is late, and they would be, or somebody else because of them, be it only if runs took a little
 longer: who was let in keeps its place. They are, too, while too much work waits.
@@ -230,9 +231,10 @@ class BudgetPolicy:
             return None
         free_s = situation.free_lanes_s()
         for job in islice(situation.timely(), MOST_DEADLINES):
-            least_s, left_s = situation.least_s(job), situation.left_s(job)
+            least_s, hope_s = situation.least_s(job), situation.expected_left_s(job)
             sooner = free_s[0] > situation.stop_s + SOONEST_S
-            if sooner and free_s[0] + ROOM * least_s > left_s >= situation.stop_s + least_s:
+            misses = free_s[0] + ROOM * least_s > situation.left_s(job)
+            if sooner and misses and hope_s >= situation.stop_s + least_s:
                 victim = self._victim(situation, situation.stop_s)
                 return None if victim is None else Terminate(victim.lane, victim.job)
             heapq.heapreplace(free_s, free_s[0] + least_s)

@@ -39,6 +39,7 @@ class Situation:
         """Time within which a terminated run stops; None when the rule may terminate none now."""
         self.front = catalogue.front(costs)
         self._respond_s = costs.respond_s()
+        self._expected_respond_s = costs.expected_respond_s()
         self._dispatch_s = costs.dispatch_s()
         self._least_s: dict[tuple[str | None, float | None, float], float] = {}
 
@@ -51,8 +52,12 @@ class Situation:
         return self.eligible(job)[-1]
 
     def left_s(self, job: Job) -> float:
-        """Budget left for decode and inference."""
+        """Budget left for decode and inference, with what the response may take kept back."""
         return job.question.deadline.at_s - self.now_s - self._respond_s
+
+    def expected_left_s(self, job: Job) -> float:
+        """The same with what the response usually takes."""
+        return job.question.deadline.at_s - self.now_s - self._expected_respond_s
 
     def expected_s(self, job: Job, variant: Variant) -> float:
         """Mean service time."""
@@ -84,8 +89,15 @@ class Situation:
         """Whether the job is expected to miss its deadline even if it started now at its cheapest. What it named and is
         not served any more had a cost of its own, so of such a job only that is known whether its deadline has passed.
         """
+        return self._least_needed_s(job) > self.expected_left_s(job)
+
+    def is_doubtful(self, job: Job) -> bool:
+        """Whether it is expected to make its deadline, and would not if the response took what it may take."""
+        return self.expected_left_s(job) >= self._least_needed_s(job) > self.left_s(job)
+
+    def _least_needed_s(self, job: Job) -> float:
         # Without the hand-over: its end is within the reserve for the response, and admission does not count it either.
-        return (0.0 if self.is_superseded(job) else self.least_s(job) - self._dispatch_s) > self.left_s(job)
+        return 0.0 if self.is_superseded(job) else self.least_s(job) - self._dispatch_s
 
     def is_superseded(self, job: Job) -> bool:
         """Whether the job named what has been replaced or unloaded since it came. That still answers it."""
@@ -98,9 +110,11 @@ class Situation:
     def head(self) -> Job:
         """Whose turn it is: the earliest deadline among those that can still make it, else the earliest of the late.
 
-        One late request must not make the next one late (the domino effect of plain EDF under overload).
+        One late request must not make the next one late (the domino effect of plain EDF under overload). Nor must one
+        in doubt, which has its turn when that costs nobody a place.
         """
-        return next(self.timely(), self.state.waiting[0])
+        turns = (job for job in self.timely() if not self.is_doubtful(job) or self._costs_nobody(job))
+        return next(turns, self.state.waiting[0])
 
     def hopeless(self) -> Job | None:
         """A strict job that cannot make its deadline any more: waiting on would only delay the refusal."""
@@ -247,15 +261,21 @@ class Situation:
         until_s = self.now_s + self._respond_s + self._dispatch_s + longest_s + SOONEST_S
         return waiting[: bisect_right(waiting, until_s, key=lambda job: job.question.deadline.at_s)]
 
+    def _costs_nobody(self, job: Job) -> bool:
+        """Whether as many are in time with `job` before all others who are not in doubt."""
+        others = [other for other in self._others(job) if not self.is_doubtful(other)]
+        return self._late([job, *others], coming=job) <= self._late(others)
+
     def _late(self, jobs: Iterable[Job], coming: Job | None = None) -> int:
         """How many of these would be late, each in turn on the lane that is free first; who is late takes none. For
         `coming` it is enough to be expected in time, the others have a place to keep."""
         free_s, late = self._lanes_with_room_s(), 0
         for job in jobs:
-            ends_s, left_s = free_s[0] + self.least_s(job), self.left_s(job)
+            ends_s = free_s[0] + self._least_needed_s(job)
+            left_s = self.expected_left_s(job) if job is coming else self.left_s(job)
             late += ends_s * (1.0 if job is coming else KEPT) > left_s
             if ends_s <= left_s:
-                heapq.heapreplace(free_s, ends_s)
+                heapq.heapreplace(free_s, free_s[0] + self.least_s(job))
         return late
 
     def _others(self, job: Job) -> list[Job]:

@@ -22,7 +22,10 @@ class Costs(Protocol):
         """Service time that all but a small share of runs keep."""
 
     def respond_s(self) -> float:
-        """Time to keep back for the response."""
+        """Time to keep back for the response, which all but a small share keep."""
+
+    def expected_respond_s(self) -> float:
+        """Mean time for the response."""
 
     def dispatch_s(self) -> float:
         """Mean time that a run keeps its lane beside running: until it begins, and until its end is noticed."""

@@ -78,6 +78,8 @@ class CellResult:
     bound: float
     """Effective accuracy that nobody can surpass."""
     policies: tuple[PolicyResult, ...]
+    swept: tuple[PolicyResult, ...] = ()
+    """K1 with other parameters, from careful to reckless."""
 
     def of(self, policy: str) -> PolicyResult | None:
         """None where it does not take part."""
@@ -129,7 +131,7 @@ class Goal:
     """Of the worst cell, or of all where the goal is about all; None where no cell is of its kind."""
     limit: float
     unit: str
-    """`%`, `points`, `µs`."""
+    """`%`, `points`, `µs`, `times`."""
     cells: int
     reached: bool
     misses: tuple[Miss, ...] = ()

@@ -47,6 +47,9 @@ class _UntilDeadline(Situation):
     def is_late(self, job: Job) -> bool:
         return self.left_s(job) <= 0
 
+    def is_doubtful(self, job: Job) -> bool:
+        return False
+
     def fitting(self, job: Job) -> tuple[Variant, ...]:
         return () if self.is_late(job) else self.eligible(job)
 

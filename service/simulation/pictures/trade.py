@@ -1,7 +1,8 @@
 """What each policy gives up for what: accuracy of its answers against the share that came in time, trace by trace.
 
 The axis of attainment is logarithmic in what is missed, since 99.9 % is not nearly 99 %. The dashed line joins all
-pairs whose product is the bound: no policy can be beyond. The stepped line is the Pareto front of the policies.
+pairs whose product is the bound: no policy can be beyond. The stepped line is the Pareto front of the policies, the
+dotted one joins K1 at its settings, from careful to reckless.
 """
 
 import math
@@ -54,7 +55,13 @@ def trade_figure(study: Study, load: float) -> "Figure":
         axes.set_ylabel("top-1 of what was\nanswered in time", color=style.INK)
     shown[0].set_ylim(*_limits(cells))
     names = list(dict.fromkeys(result.policy for cell in cells for result in cell.policies))
-    drawn.legend(handles=_legend(names), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    drawn.legend(
+        handles=_legend(names, swept=any(cell.swept for cell in cells)),
+        loc="outside lower center",
+        ncols=4,
+        frameon=False,
+        fontsize=9,
+    )
     text = f"Accuracy against attainment: load {load:g}, mixed budgets, {LANES} lanes"
     style.headline(drawn, text, shown)
     return drawn
@@ -81,6 +88,7 @@ def _panel(axes: "Axes", cell: CellResult) -> None:
         label.set_rotation(0)
     _bound(axes, cell)
     _front(axes, cell.policies)
+    _swept(axes, cell)
     for result in cell.policies:
         _, shape, colour = style.policy(result.policy)
         if result.accuracy is not None:
@@ -111,6 +119,14 @@ def _front(axes: "Axes", results: Sequence[PolicyResult]) -> None:
     axes.step(*zip(*corners, strict=True), where="post", color=style.BLUE, linewidth=1, alpha=0.45, zorder=2)
 
 
+def _swept(axes: "Axes", cell: CellResult) -> None:
+    """K1 from careful to reckless."""
+    family = [one for one in (cell.of("k1"), *cell.swept) if one is not None and one.accuracy is not None]
+    if cell.swept:
+        points = sorted((_missed(one), one.accuracy) for one in family)
+        axes.plot(*zip(*points, strict=True), ":", color=style.BLUE, linewidth=1.4, zorder=2)
+
+
 def _missed(result: PolicyResult) -> float:
     return min(max(1 - result.attainment.value, LEAST_MISSED), MOST_MISSED)
 
@@ -119,7 +135,7 @@ def _size(shape: str) -> float:
     return 14 if shape == "*" else 8
 
 
-def _legend(names: Sequence[str]) -> "list[Line2D]":
+def _legend(names: Sequence[str], *, swept: bool) -> "list[Line2D]":
     from matplotlib.lines import Line2D
 
     handles = []
@@ -129,4 +145,6 @@ def _legend(names: Sequence[str]) -> "list[Line2D]":
         )
     handles.append(Line2D([], [], linestyle="--", color=style.GREY, label="bound: nobody can be beyond"))
     handles.append(Line2D([], [], color=style.BLUE, alpha=0.45, label="Pareto front"))
+    if swept:
+        handles.append(Line2D([], [], linestyle=":", color=style.BLUE, label="K1, careful to reckless"))
     return handles

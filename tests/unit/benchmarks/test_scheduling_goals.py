@@ -1,8 +1,12 @@
 """The goals: which cells they are about, when they are reached, and which cells they name."""
 
+from dataclasses import replace
+
+import pytest
+
 from benchmarks.scheduling.goals import judged
 from service.simulation.study import CellResult, Goal
-from tests.unit.simulation.study import cell
+from tests.unit.simulation.study import cell, result
 
 
 def goal(name: str, *cells: CellResult) -> Goal:
@@ -60,3 +64,29 @@ def test_decisions_and_waste_have_limits() -> None:
     """Figures of K1 alone."""
     assert goal("G7 decision", cell()).value == 200.0
     assert goal("G7 waste", cell()).reached
+
+
+def test_either_half_of_the_comparison_at_one_level_counts_k1_at_any_setting() -> None:
+    """SlackFit attains 0.9 with accuracy 0.8. K1 as it comes attains more and is less accurate; reckless, it is as
+    accurate and misses half as much."""
+    plain = cell(k1=(0.99, 0.99 * 0.79), best=(0.9, 0.9 * 0.8))
+    reckless = replace(plain, swept=(result("k1, lanes twice", 0.95, 0.95 * 0.81),))
+    assert goal("G4 accuracy, slackfit", plain).value == pytest.approx(-0.01)
+    assert goal("G4 misses, slackfit", plain).cells == 0
+    assert goal("G4 accuracy, slackfit", reckless).value == pytest.approx(0.01)
+    assert goal("G4 misses, slackfit", reckless).value == pytest.approx(2.0)
+
+
+def test_the_comparison_at_one_level_has_limits() -> None:
+    """A point and a half, or a third of the misses; of a rival that did not take part nothing is said."""
+    better = cell(k1=(0.9, 0.9 * 0.82), best=(0.9, 0.9 * 0.8))
+    surer = cell(k1=(0.97, 0.97 * 0.8), best=(0.9, 0.9 * 0.8))
+    assert goal("G4 accuracy, slackfit", better).reached
+    assert not goal("G4 misses, slackfit", better).reached
+    assert goal("G4 misses, slackfit", surer).reached
+    assert goal("G4 accuracy, model-switching", better).cells == 0
+
+
+def test_overload_is_not_compared_at_one_level() -> None:
+    """Who is refused there is another question."""
+    assert goal("G4 accuracy, slackfit", cell(load=1.1)).cells == 0

@@ -108,6 +108,14 @@ def test_respond_reserve_follows_what_was_measured() -> None:
     assert subject.respond_s() == pytest.approx(0.004)
 
 
+def test_a_rare_slow_response_is_kept_back_for_and_not_expected() -> None:
+    """One in twenty takes 10 ms, the others 1."""
+    subject = _model()
+    for number in range(200):
+        subject.observe_respond(0.01 if number % 20 == 0 else 0.001)
+    assert (subject.respond_s(), subject.expected_respond_s()) == pytest.approx((0.01, 0.00145))
+
+
 def test_sliding_quantile_forgets_the_oldest() -> None:
     """Only the last `size` samples count."""
     window = SlidingQuantile(3, [9.0, 1.0, 2.0, 3.0])

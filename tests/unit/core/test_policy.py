@@ -102,6 +102,16 @@ def test_a_late_request_runs_after_one_that_can_still_make_it() -> None:
     assert action.job.id == 2
 
 
+@pytest.mark.parametrize(("budget_s", "first"), [(0.2, 1), (0.035, 2)])
+def test_one_in_doubt_has_its_turn_when_that_costs_nobody_a_place(budget_s: float, first: int) -> None:
+    """18 ms are enough for b0 if responding takes 1 ms, as it usually does, and not if it takes 4. After it another
+    would be done in 32, which is in time for 200 and too near to 35 less what its response may take."""
+    costs = replace(COSTS, reserve_s=0.004, usual_reserve_s=0.001)
+    action = policy().next_action(0.0, state(job(1, 0.018), job(2, budget_s)), costs)
+    assert isinstance(action, Start)
+    assert action.job.id == first
+
+
 def test_when_everything_would_starve_somebody_the_cheapest_runs() -> None:
     """Of 37 ms on one lane the two who wait need 32: even b0 would make one of them late. Somebody has to be next."""
     asked, costs = job(1, 0.035), FixedCosts(stop_s=0.002)

@@ -68,6 +68,13 @@ def test_the_reserve_for_the_response_counts() -> None:
     assert _terminated(state(job(1, 0.031), busy=busy), replace(COSTS, reserve_s=0.002)) == 7
 
 
+@pytest.mark.parametrize(("budget_s", "yields"), [(0.0195, 7), (0.0185, None)])
+def test_room_is_made_as_long_as_there_is_hope(budget_s: float, yields: int | None) -> None:
+    """2 ms to stop, 16 for b0, and responding usually takes 1, though it may take 4."""
+    costs = replace(COSTS, reserve_s=0.004, usual_reserve_s=0.001)
+    assert _terminated(state(job(1, budget_s), busy=(running(0, until_s=0.1, number=7),)), costs) == yields
+
+
 def test_whoever_waits_behind_another_one_gets_room_too() -> None:
     """The first takes the lane that is free in 5 ms; the second would have to wait until 21."""
     busy = (running(0, until_s=0.005, name="b0"), running(1, until_s=0.3, number=7))
