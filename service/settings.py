@@ -280,8 +280,8 @@ class Limits(_Group):
         250.0,
         ge=0,
         allow_inf_nan=False,
-        description="How late an answer may come to who asked for best effort, in milliseconds. Who can expect none by "
-        "then is refused (503), under overload at the door.",
+        description="How long after its deadline a request that asked for best effort may wait for its run, in "
+        "milliseconds. Who would have to wait longer is refused (503), under overload at the door.",
     )
 
 

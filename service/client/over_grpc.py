@@ -51,7 +51,9 @@ class _Lines(ABC):
     def __init__(self, library: ModuleType, target: str, *, secure: bool) -> None:
         self._library, self._target, self._secure = library, target, secure
         self._line = self._new()
-        self._books = threading.Lock()
+        self._closed = False
+        # Reentrant: a generator that was left half-way ends wherever memory is collected, here too.
+        self._books = threading.RLock()
 
     @contextmanager
     def _asking(self, attempt: Attempt) -> Iterator[_Line]:
@@ -59,15 +61,16 @@ class _Lines(ABC):
         its next calls waiting, or fail them unsent, until a pause of its own is over. It is hung up when the last call
         on it has ended: left to the library, it would go on connecting for as long as somebody keeps the failure."""
         with self._books:
+            if self._closed:
+                raise ClientError(LocalKind.NO_ANSWER, "the client is closed")
             line = self._line
             line.asking += 1
         try:
             yield line
         except grpc.RpcError as error:
             failure = _failure(error, attempt)
-            with self._books:
-                if failure.kind == LocalKind.NO_ANSWER and line is self._line:
-                    self._line = self._new()
+            if failure.kind == LocalKind.NO_ANSWER:
+                self._give_up(line)
             # Who keeps the failure keeps its frames; these would keep the call, and the call the channel.
             traceback.clear_frames(error.__traceback__)
             raise failure from error
@@ -77,6 +80,17 @@ class _Lines(ABC):
                 over = line is not self._line and not line.asking
             if over:
                 self._hang_up(line)
+
+    def _give_up(self, line: _Line) -> None:
+        with self._books:
+            if line is self._line and not self._closed:
+                self._line = self._new()
+
+    def _close(self) -> _Line:
+        """The last line; there is no other any more."""
+        with self._books:
+            self._closed = True
+            return self._line
 
     @abstractmethod
     def _hang_up(self, line: _Line) -> None:
@@ -128,8 +142,8 @@ class GrpcTransport(_Lines):
             return messages.ready(_asked(line.health.Check, health_pb2.HealthCheckRequest(), attempt))
 
     def close(self) -> None:
-        """Hang up."""
-        self._hang_up(self._line)
+        """Hang up. Calls in flight end without an answer."""
+        self._hang_up(self._close())
 
     def _hang_up(self, line: _Line) -> None:
         line.channel.close()
@@ -158,6 +172,8 @@ class AsyncGrpcTransport(_Lines):
                     yield messages.answer(message)
             finally:
                 call.cancel()
+                # This frame is one that a failure keeps.
+                del call
         _end(final)
 
     async def plan(self, attempt: Attempt) -> Plan:
@@ -182,10 +198,15 @@ class AsyncGrpcTransport(_Lines):
 
     async def close(self) -> None:
         """Hang up."""
-        await asyncio.gather(self._line.channel.close(), *self._hanging_up)
+        await asyncio.gather(self._close().channel.close(), *self._hanging_up)
 
     def _hang_up(self, line: _Line) -> None:
-        task = asyncio.get_running_loop().create_task(line.channel.close())
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            # An iterator that was left half-way ends without a loop; the channel then ends with its last reference.
+            return
+        task = loop.create_task(line.channel.close())
         self._hanging_up.add(task)
         task.add_done_callback(self._hanging_up.discard)
 
@@ -231,6 +252,8 @@ def _cancelled_in_time(call: Any, attempt: Attempt) -> Iterator[None]:  # noqa: 
     except (grpc.RpcError, grpc.FutureCancelledError) as error:
         if over.is_set():
             raise _over(attempt) from error
+        if isinstance(error, grpc.FutureCancelledError):
+            raise ClientError(LocalKind.NO_ANSWER, "the client is closed") from error
         raise
     finally:
         timer.cancel()

@@ -278,7 +278,7 @@ class LatencyModel:
         self._responds.add(min(respond_s, MOST_RESPOND_S))
         upper = self._responds.upper(self._miss_rate)
         self._respond = self._responds.largest(RESPOND_PRIOR_S) if upper is None else upper
-        self._expected_respond = self._responds.mean()
+        self._expected_respond = min(self._responds.mean(), self._respond)
 
     def observe_dispatch(self, dispatch_s: float) -> None:
         """Learn from how much longer a run kept its lane than it took."""

@@ -26,10 +26,11 @@ An insured request (P2) gets its cheapest variant first, in its turn among all o
 hand, in time that is left over, stands in `upgrading`.
 
 Jobs that cannot make their deadline any more run behind those that can, and so does one in doubt whose turn would cost
-another its place ([ADR 21](../../docs/decisions/0021-who-may-hope.md)). Strict late ones are refused at
-once; others when no answer can be expected within `patience_s` of their deadline. New ones are refused at the door when
-that is so for who is late, and they would be, or somebody else because of them, be it only if runs took a little
-longer: who was let in keeps its place. They are, too, while too much work waits.
+another its place. Strict ones that nothing fits any more are refused at once; others when they would have to wait until
+more than `patience_s` after their deadline. New ones are refused at the door when who is late would have to wait so long,
+and they would be late, or somebody else because of them, be it only if runs took a little longer: who was let in keeps
+its place. Those that would be late are refused, too, while too much work waits.
+[ADR 21](../../docs/decisions/0021-who-may-hope.md)
 [ADR 8](../../docs/decisions/0008-terminating-upgrades.md)
 """
 
@@ -49,6 +50,8 @@ from service.core.values import Decision, Job, Mode, Reason, Variant
 
 MOST_WASTED = 0.1
 """Share of the lanes' time that may go into terminated runs."""
+LATE_AGAIN_S = 1.0
+"""When who was refused because late answers are not to be had may come again: sooner the same would be said."""
 ROOM = 1.25
 """A job counts as missing when less than this many times its expected time would be left to it."""
 
@@ -104,8 +107,8 @@ class BudgetPolicy:
     terminates: bool = True
     """Whether running upgrades may be terminated."""
     patience_s: float = 0.25
-    """How long after its deadline a late request may still be answered. Its client wants the answer (best effort), or
-    else to be told soon that there will be none."""
+    """How long after its deadline a late request may wait, its own run not counted. Its client wants the answer (best
+    effort), or else to be told soon that there will be none."""
 
     def next_action(self, now_s: float, state: SystemState, costs: Costs) -> Action | None:
         """Refuse who is hopeless; start the most urgent one of the others, or make room for it where it must be. Who is
@@ -119,7 +122,7 @@ class BudgetPolicy:
             return self._start(situation)
         if overdue := situation.overdue(self.patience_s):
             detail = f"its deadline has passed or will, and no answer is expected until {self.patience_s:g} s after it"
-            return Reject(overdue, self._full(situation, detail, self.patience_s))
+            return Reject(overdue, self._full(situation, detail, LATE_AGAIN_S))
         return self._make_room(situation)
 
     def wake_s(self, now_s: float, state: SystemState, costs: Costs) -> float | None:
@@ -165,9 +168,10 @@ class BudgetPolicy:
             return None
         if late and situation.backlog_s > self.backlog_limit_s:
             return self._full(situation, f"{_waits(situation)}; the limit is {self.backlog_limit_s * 1e3:.0f} ms")
-        if situation.outlasts(job, self.patience_s) and situation.makes_late(job):
+        # What the job would be late by is not known yet; that late ones who come now wait so long is.
+        if situation.outlasts(job, self.patience_s, left_s=0.0) and situation.makes_late(job):
             detail = f"{_waits(situation)}, and more comes than can be answered in time"
-            return self._full(situation, detail, self.patience_s)
+            return self._full(situation, detail, LATE_AGAIN_S)
         return None
 
     def smallest_feasible_budget_s(self, now_s: float, job: Job, state: SystemState, costs: Costs) -> float:
@@ -231,13 +235,14 @@ class BudgetPolicy:
             return None
         free_s = situation.free_lanes_s()
         for job in islice(situation.timely(), MOST_DEADLINES):
-            least_s, hope_s = situation.least_s(job), situation.expected_left_s(job)
+            least_s = situation.least_s(job)
             sooner = free_s[0] > situation.stop_s + SOONEST_S
             misses = free_s[0] + ROOM * least_s > situation.left_s(job)
-            if sooner and misses and hope_s >= situation.stop_s + least_s:
+            if sooner and misses and situation.is_servable(job, situation.stop_s) and situation.has_turn(job):
                 victim = self._victim(situation, situation.stop_s)
                 return None if victim is None else Terminate(victim.lane, victim.job)
-            heapq.heapreplace(free_s, free_s[0] + least_s)
+            if situation.is_servable(job, free_s[0]):
+                heapq.heapreplace(free_s, free_s[0] + least_s)
         return None
 
     def _victim(self, situation: Situation, stop_s: float) -> Running | None:

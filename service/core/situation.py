@@ -18,8 +18,8 @@ from service.core.values import Deadline, Job, Mode, Variant, urgency
 MOST_DEADLINES = 64
 """Waiting jobs that a look-ahead counts. With more, the machine is overloaded, and the cheapest variant answers."""
 KEPT = 1.1
-"""Nobody is let in whom to serve makes another late, should runs take so many times what is expected of them: a place
-given away is kept."""
+"""Nobody takes a place that another has, should runs take so many times what is expected of them: at the door, and in
+doubt."""
 SOONEST_S = 1e-4
 """Looking again sooner than this is no use, nor is a lane that is free sooner by no more than this."""
 
@@ -113,18 +113,29 @@ class Situation:
         One late request must not make the next one late (the domino effect of plain EDF under overload). Nor must one
         in doubt, which has its turn when that costs nobody a place.
         """
-        turns = (job for job in self.timely() if not self.is_doubtful(job) or self._costs_nobody(job))
-        return next(turns, self.state.waiting[0])
+        first = next(self.timely(), self.state.waiting[0])
+        return first if self.has_turn(first) else next(iter(self._certain), first)
+
+    def has_turn(self, job: Job) -> bool:
+        """Whether it may be served before those behind it: everybody, but for who is in doubt at another's cost."""
+        return not self.is_doubtful(job) or not _more(self._late([job, *self._certain], new=job), self._late_certain)
 
     def hopeless(self) -> Job | None:
-        """A strict job that cannot make its deadline any more: waiting on would only delay the refusal."""
+        """A strict job that nothing fits any more: waiting on would only delay the refusal."""
         strict = (job for job in self._urgent if job.question.mode is Mode.STRICT)
-        return next((job for job in strict if self.is_late(job)), None)
+        return next((job for job in strict if not self.is_servable(job)), None)
+
+    def is_servable(self, job: Job, in_s: float = 0.0) -> bool:
+        """Whether it would be served if a lane were free for it in `in_s`: in time as far as is expected, or, strict, in
+        any case. Of what is not served any more the cost is not known, and it is."""
+        if job.question.mode is Mode.STRICT and not self.is_superseded(job):
+            return in_s + self.tail_s(job, self.cheapest(job)) <= self.left_s(job)
+        return in_s + self._least_needed_s(job) <= self.expected_left_s(job)
 
     def overdue(self, patience_s: float) -> Job | None:
         """The first job that is late and whose wait beyond its deadline would outlast its client's patience."""
-        late = next((job for job in self._urgent if self.is_late(job)), None)
-        return late if late and self.outlasts(late, patience_s, left_s=self.left_s(late)) else None
+        late = (job for job in self._urgent if self.is_late(job))
+        return next((job for job in late if self.outlasts(job, patience_s, self.expected_left_s(job))), None)
 
     def is_upgrade(self, run: Running) -> bool:
         """Whether a cheaper variant could have answered. What is not served any more is left to end."""
@@ -141,27 +152,30 @@ class Situation:
         return self.work_s() / self.state.lanes
 
     def makes_late(self, job: Job) -> bool:
-        """Whether, with `job` among those who wait, one more would be late: it, or another with little to spare, all at
-        their cheapest."""
+        """Whether, with `job` among those who wait, one more would be late, it or another, or would have less to spare
+        than a place is kept with; all at their cheapest."""
         others = self._others(job)
-        return self._late(sorted([*others, job], key=urgency), coming=job) > self._late(others)
+        return _more(self._late(sorted([*others, job], key=urgency), new=job), self._late(others))
 
-    def outlasts(self, job: Job, patience_s: float, *, left_s: float = 0.0) -> bool:
-        """Whether who is late waits `patience_s` beyond what is left, and beyond what its own run takes: whoever names
-        a slow variant has patience for that."""
+    def outlasts(self, job: Job, patience_s: float, left_s: float) -> bool:
+        """Whether who is late waits `patience_s` beyond what is left, its own run not counted: whoever names a slow
+        variant has patience for that."""
         return self.late_wait_s(job) - left_s > patience_s + self.least_s(job)
 
     def late_wait_s(self, job: Job) -> float:
         """Expected wait of who is late, each of whom `job` would be one: until the work at hand is done, and what comes
         meanwhile, which goes first. Of two classes of priority the second waits 1/(1 − ρ) times as long as it would if
-        nobody came (Cobham 1954); for ever, when as much comes as the lanes can do."""
-        left = 1 - self.state.calm_arrivals_per_s * self.least_s(job) / self.state.lanes
+        nobody came (Cobham 1954); for ever, when as much comes as the lanes can do. Who comes is taken for the cheapest
+        that budgets buy, with an image like this one."""
+        usual_s = self.keeps_s(job, self.front[-1]) if self.front else self.least_s(job)
+        left = 1 - self.state.calm_arrivals_per_s * usual_s / self.state.lanes
         return self.backlog_s / left if left > 0 else math.inf
 
     def needed_s(self, job: Job, budget_s: float) -> float:
-        """What a budget of `budget_s` would have to be: with a later deadline more jobs go first."""
+        """What a budget of `budget_s` would have to be: with a later deadline more jobs go first, but for the late."""
         deadline = Deadline(job.question.deadline.started_s, budget_s)
-        ahead = [j for j in self.state.waiting if j.question.deadline.at_s <= deadline.at_s and j.id != job.id]
+        before = (j for j in self.state.waiting if j.question.deadline.at_s <= deadline.at_s and j.id != job.id)
+        ahead = [j for j in before if not self.is_late(j)]
         wait = wait_s(self._lanes_with_room_s(), map(self.least_s, ahead))
         service_s = self.tail_s(job, self.cheapest(job)) + self.costs.respond_s()
         return self.now_s - deadline.started_s + wait + service_s
@@ -257,26 +271,35 @@ class Situation:
         if len(waiting) <= MOST_DEADLINES:
             return waiting
         decode_s = max(job.decode_s for job in waiting)
-        longest_s = max(self.costs.expected_s(variant.name, decode_s) for variant in self.catalogue.variants)
+        costs, known = self.costs, self.catalogue.variants
+        longest_s = max(max(costs.expected_s(v.name, decode_s), costs.tail_s(v.name, decode_s)) for v in known)
         until_s = self.now_s + self._respond_s + self._dispatch_s + longest_s + SOONEST_S
         return waiting[: bisect_right(waiting, until_s, key=lambda job: job.question.deadline.at_s)]
 
-    def _costs_nobody(self, job: Job) -> bool:
-        """Whether as many are in time with `job` before all others who are not in doubt."""
-        others = [other for other in self._others(job) if not self.is_doubtful(other)]
-        return self._late([job, *others], coming=job) <= self._late(others)
+    @cached_property
+    def _certain(self) -> tuple[Job, ...]:
+        """Who waits and is in time also if responding takes long, at most as many as a look-ahead counts."""
+        return tuple(islice((job for job in self.timely() if not self.is_doubtful(job)), MOST_DEADLINES))
 
-    def _late(self, jobs: Iterable[Job], coming: Job | None = None) -> int:
-        """How many of these would be late, each in turn on the lane that is free first; who is late takes none. For
-        `coming` it is enough to be expected in time, the others have a place to keep."""
-        free_s, late = self._lanes_with_room_s(), 0
+    @cached_property
+    def _late_certain(self) -> tuple[int, int]:
+        return self._late(self._certain)
+
+    def _late(self, jobs: Iterable[Job], new: Job | None = None) -> tuple[int, int]:
+        """How many of these would be late, each in turn on the lane that is free first, and how many would not keep
+        their place. Who is late takes none, and what is not served any more takes as long as what is. Of `new` it is
+        asked that it is expected in time; it has no place to keep."""
+        free_s, late, losing = self._lanes_with_room_s(), 0, 0
         for job in jobs:
             ends_s = free_s[0] + self._least_needed_s(job)
-            left_s = self.expected_left_s(job) if job is coming else self.left_s(job)
-            late += ends_s * (1.0 if job is coming else KEPT) > left_s
-            if ends_s <= left_s:
+            left_s = self.expected_left_s(job) if job is new else self.left_s(job)
+            if ends_s > left_s:
+                late += 1
+            else:
                 heapq.heapreplace(free_s, free_s[0] + self.least_s(job))
-        return late
+            if ends_s * (1.0 if job is new else KEPT) > left_s:
+                losing += 1
+        return late, losing
 
     def _others(self, job: Job) -> list[Job]:
         """Who else waits and can still make it, at most as many as a look-ahead counts."""
@@ -302,3 +325,8 @@ class Situation:
         running = self.state.running
         left_s = [(run.remaining_s(self.now_s), stop_s if self.makes_room(run) else math.inf) for run in running]
         return free_lanes_s(self.state, list(map(min, left_s)))
+
+
+def _more(with_it: tuple[int, int], without: tuple[int, int]) -> bool:
+    """Whether either count has grown."""
+    return with_it[0] > without[0] or with_it[1] > without[1]

@@ -3,16 +3,18 @@
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
 
-from service.client import NEVER, ClientError, ErrorKind, LocalKind
+from service.client import NEVER, Client, ClientError, ErrorKind, LocalKind
 from service.edges.status import STATUS
 from tests.contract.client_kit import (
     ANSWER,
     FORMS,
     HANG,
+    PATIENCE_S,
     Refusal,
     all_asked,
     asked,
@@ -79,11 +81,31 @@ def test_a_connection_that_breaks_each_time_is_given_up(form: str, server: Serve
 
 def test_who_keeps_a_failure_keeps_no_connection(form: str, server: Server) -> None:
     """gRPC would go on connecting, a second after it failed for the first time, for as long as a channel is held."""
+    if form.startswith("http"):
+        pytest.skip("httpx connects when it is asked")
     with unreliable(port_of(server, form), ["reset"] * 9) as (port, came):
         error = failure(form, address(form, port), budget_ms=ENOUGH_MS)
+        with pytest.raises(ClientError) as caught:
+            all_asked(form, address(form, port), budget_ms=ENOUGH_MS)
         attempts = len(came)
         time.sleep(LIBRARY_PAUSE_S)
-    assert (error.kind, len(came)) == (LocalKind.NO_ANSWER, attempts)
+    assert (error.kind, caught.value.kind, len(came)) == (LocalKind.NO_ANSWER, LocalKind.NO_ANSWER, attempts)
+
+
+def test_a_client_that_is_closed_asks_no_more(form: str) -> None:
+    """A call in flight, of another thread, ends without an answer, and is not asked again on a new connection."""
+    if form != "grpc":
+        pytest.skip("of httpx, and of tasks, who closes the client while it is used has to take care")
+    with scripted(form, HANG) as server:
+        client = Client(server.url)
+        with ThreadPoolExecutor(1) as pool:
+            asked_there = pool.submit(client.classify, b"image")
+            while not server.seen:
+                time.sleep(0.005)
+            client.close()
+            error = asked_there.exception(PATIENCE_S)
+    assert isinstance(error, ClientError)
+    assert (error.kind, len(server.seen)) == (LocalKind.NO_ANSWER, 1)
 
 
 def test_without_retries_the_first_failure_is_told(form: str, server: Server) -> None:

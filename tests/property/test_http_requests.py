@@ -96,7 +96,7 @@ def test_afterwards_labels_come_from_closed_sets(client: httpx.Client) -> None:
     assert _values(text, "variant") <= {"b0", "b1", "none"}
     assert _values(text, "protocol") == {"http"}
     spans = {"exported", "failed", "dropped"}
-    assert _values(text, "outcome") <= {"answered", "met", "missed", "infeasible", *spans, *ErrorKind}
+    assert _values(text, "outcome") <= {"answered", "met", "missed", "infeasible", "unattainable", *spans, *ErrorKind}
 
 
 def _check(response: httpx.Response) -> None:

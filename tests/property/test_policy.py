@@ -21,7 +21,9 @@ def families(draw: st.DrawFn) -> Family:
     figures = draw(st.lists(st.tuples(st.floats(0.1, 0.99), times), min_size=1, max_size=8))
     members = tuple(variant(f"v{number}", top1) for number, (top1, _) in enumerate(figures))
     times_s = {f"v{number}": seconds for number, (_, seconds) in enumerate(figures)}
-    return members, FixedCosts(times_s, stop_s=draw(st.sampled_from([None, 0.0, 0.002])))
+    reserve_s, usual = draw(st.floats(0.0, 0.05)), draw(st.floats(0.0, 1.0))
+    stop_s = draw(st.sampled_from([None, 0.0, 0.002]))
+    return members, FixedCosts(times_s, stop_s=stop_s, reserve_s=reserve_s, usual_reserve_s=usual * reserve_s)
 
 
 @st.composite
@@ -60,14 +62,14 @@ def test_if_something_fits_nothing_unfit_is_chosen(family: Family, budget: float
     variants, costs = family
     asked = job(1, budget)
     decision = policy(variants).decide(0.0, asked, beside(others, asked), costs)
-    assert decision.fits == any(costs.tail_s(v.name, 0.0) <= budget for v in variants)
+    assert decision.fits == any(costs.tail_s(v.name, 0.0) <= budget - costs.respond_s() for v in variants)
 
 
 @given(families(), budgets)
 def test_on_an_idle_machine_the_choice_is_the_best_that_fits(family: Family, budget: float) -> None:
     """Against brute force."""
     variants, costs = family
-    fitting = [v.rank_top1 or 0 for v in variants if costs.tail_s(v.name, 0.0) <= budget]
+    fitting = [v.rank_top1 or 0 for v in variants if costs.tail_s(v.name, 0.0) <= budget - costs.respond_s()]
     if fitting:
         assert chosen(family, job(budget_s=budget), state()).rank_top1 == max(fitting)
 

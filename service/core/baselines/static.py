@@ -45,10 +45,13 @@ class _UntilDeadline(Situation):
     """Nobody is given up before the deadline has passed, and until then whatever there is will do."""
 
     def is_late(self, job: Job) -> bool:
-        return self.left_s(job) <= 0
+        return self.expected_left_s(job) <= 0
 
     def is_doubtful(self, job: Job) -> bool:
         return False
+
+    def is_servable(self, job: Job, in_s: float = 0.0) -> bool:
+        return not self.is_late(job)
 
     def fitting(self, job: Job) -> tuple[Variant, ...]:
         return () if self.is_late(job) else self.eligible(job)

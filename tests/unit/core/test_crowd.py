@@ -23,6 +23,11 @@ class Counting(Situation):
         self.looked += 1
         return super().is_late(job)
 
+    def is_servable(self, job: Job, in_s: float = 0.0) -> bool:
+        """One more."""
+        self.looked += 1
+        return super().is_servable(job, in_s)
+
 
 def among(*waiting: Job) -> Counting:
     """One lane is busy for a long time, and handing over and answering take some."""
@@ -41,15 +46,16 @@ def anybody(draw: random.Random, number: int) -> Job:
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("late", [0, 1, CROWD])
 def test_the_first_who_is_late_is_found_as_if_all_were_looked_at(seed: int, late: int) -> None:
-    """And the first who is strict and late."""
+    """And the first who is strict and that nothing fits any more."""
     draw = random.Random(seed)
     crowd = [anybody(draw, number) for number in range(CROWD)]
     waiting = [*crowd[:late], *(one for one in crowd[late:] if not among(one).is_late(one))]
     waiting += [job(CROWD + number, 100.0) for number in range(MOST_DEADLINES)]
     subject = among(*waiting)
-    found = [one for one in subject.state.waiting if subject.is_late(one)]
-    assert subject.overdue(0.0) == next(iter(found), None)
-    assert subject.hopeless() == next((one for one in found if one.question.mode is Mode.STRICT), None)
+    waits = subject.state.waiting
+    assert subject.overdue(0.0) == next(filter(subject.is_late, waits), None)
+    strict = (one for one in waits if one.question.mode is Mode.STRICT)
+    assert subject.hopeless() == next((one for one in strict if not subject.is_servable(one)), None)
 
 
 def test_who_has_time_is_not_looked_at_in_a_crowd() -> None:

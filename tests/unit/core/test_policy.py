@@ -10,6 +10,7 @@ import pytest
 
 from service.core.actions import Action, Reject, Start
 from service.core.errors import EffserveError, ErrorKind
+from service.core.situation import MOST_DEADLINES
 from service.core.values import Decision, Mode, Reason, Verdict
 from tests.builders import FAMILY, FixedCosts, job, policy, running, state, variant
 
@@ -92,6 +93,45 @@ def test_expected_arrivals_are_reserved_for() -> None:
     assert calm.variant.rank_top1 is not None
     assert rush.variant.rank_top1 is not None
     assert rush.variant.rank_top1 < calm.variant.rank_top1
+
+
+def test_a_dear_request_that_is_late_does_not_hide_another_one() -> None:
+    """Whoever named b4 has patience for 144 ms more; the one behind it has waited too long."""
+    dear, other = job(1, 0.005, variant="b4"), job(2, 0.01)
+    action = policy(patience_s=0.2).next_action(0.0, state(dear, other, busy=(running(0, until_s=0.1),)), COSTS)
+    assert isinstance(action, Reject)
+    assert action.job == other
+
+
+def test_who_is_late_is_not_thought_to_go_first() -> None:
+    """A strict request for 60 ms is taken in behind three that are late: they run after it."""
+    queue = tuple(job(number, 0.01) for number in (1, 2, 3))
+    snapshot = state(*queue, busy=(running(0, until_s=0.03),))
+    assert policy().admit(0.0, job(9, 0.06, mode=Mode.STRICT), snapshot, COSTS) is None
+
+
+def test_what_comes_is_not_as_dear_as_what_one_names() -> None:
+    """30 requests a second leave a lane half of its time for late ones, whatever the late one needs."""
+    snapshot = replace(state(job(1, 0.01, variant="b4"), busy=(running(0, until_s=0.01),)), calm_arrivals_per_s=30.0)
+    assert policy(patience_s=0.2).next_action(0.0, snapshot, COSTS) is None
+
+
+def test_a_request_in_doubt_does_not_overlook_those_beyond_a_crowd_in_doubt() -> None:
+    """More are in doubt than a look-ahead counts, and behind them stands one that would lose its place."""
+    costs = replace(COSTS, reserve_s=0.004, usual_reserve_s=0.001)
+    doubtful = [job(number, 0.018) for number in range(1, MOST_DEADLINES + 10)]
+    action = policy().next_action(0.0, state(*doubtful, job(999, 0.0205)), costs)
+    assert isinstance(action, Start)
+    assert action.job.id == 999
+
+
+def test_a_strict_request_in_doubt_is_refused_at_once() -> None:
+    """Nothing would be started for it: its answer may take longer than it allows."""
+    costs = replace(COSTS, reserve_s=0.004, usual_reserve_s=0.001)
+    waiting = state(job(1, 0.018, mode=Mode.STRICT), busy=(running(0, until_s=0.001),))
+    action = policy().next_action(0.0, waiting, costs)
+    assert isinstance(action, Reject)
+    assert action.error.kind is ErrorKind.INFEASIBLE_BUDGET
 
 
 def test_a_late_request_runs_after_one_that_can_still_make_it() -> None:
@@ -253,6 +293,12 @@ def test_who_was_let_in_keeps_its_place(spare_s: float, *, refused: bool) -> Non
     snapshot = replace(state(waiting, busy=(running(0, until_s=0.016),)), calm_arrivals_per_s=70.0)
     assert (policy().admit(0.0, job(9, 0.04), snapshot, COSTS) is not None) == refused
     assert policy().admit(0.0, job(9, 0.1), snapshot, COSTS) is None
+
+
+def test_who_was_let_in_by_a_hair_is_not_put_out_by_the_next() -> None:
+    """It will be done in 32 ms of 34, and after one that is due in 33 it would not."""
+    snapshot = replace(state(job(1, 0.034), busy=(running(0, until_s=0.016),)), calm_arrivals_per_s=70.0)
+    assert policy().admit(0.0, job(9, 0.033), snapshot, COSTS) is not None
 
 
 def test_a_newcomer_may_be_in_time_by_a_hair() -> None:

@@ -75,6 +75,28 @@ def test_room_is_made_as_long_as_there_is_hope(budget_s: float, yields: int | No
     assert _terminated(state(job(1, budget_s), busy=(running(0, until_s=0.1, number=7),)), costs) == yields
 
 
+def test_no_room_is_made_for_one_in_doubt_at_the_cost_of_another() -> None:
+    """The second, which is not in doubt, can wait for the run in hand; behind the first it would have little to
+    spare."""
+    costs = replace(COSTS, reserve_s=0.004, usual_reserve_s=0.001)
+    run = (running(0, until_s=0.0165, number=7),)
+    assert _terminated(state(job(1, 0.0195), job(2, 0.06), busy=run), costs) == 7
+    assert _terminated(state(job(1, 0.0195), job(2, 0.041), busy=run), costs) is None
+
+
+def test_room_is_made_for_a_strict_request_only_if_it_then_fits() -> None:
+    """2 ms to stop, and 19.2 for b0 at worst."""
+    busy = (running(0, until_s=0.1, number=7),)
+    assert _terminated(state(job(1, 0.0215, mode=Mode.STRICT), busy=busy)) == 7
+    assert _terminated(state(job(1, 0.0205, mode=Mode.STRICT), busy=busy)) is None
+
+
+def test_who_cannot_be_saved_takes_no_place() -> None:
+    """The first is in time neither by waiting for 17 ms nor in the room of a run; the second gets it by waiting."""
+    busy = (running(0, until_s=0.017, number=7),)
+    assert _terminated(state(job(1, 0.0175), job(2, 0.0385), busy=busy)) is None
+
+
 def test_whoever_waits_behind_another_one_gets_room_too() -> None:
     """The first takes the lane that is free in 5 ms; the second would have to wait until 21."""
     busy = (running(0, until_s=0.005, name="b0"), running(1, until_s=0.3, number=7))
