@@ -107,23 +107,27 @@ def _safe(cells: Sequence[CellResult]) -> Iterator[Goal]:
 
 
 def _equal(cells: Sequence[CellResult]) -> Iterator[Goal]:
-    """G4, of which either half is enough: K1 from careful to reckless beside a rival at its best. Of K1 the setting that
-    does best in the cell counts, with hindsight; cells where none reaches the rival's level are not among those told."""
+    """G4, of which either half is enough: K1 from careful to reckless beside a rival at its best.
+
+    Of K1 the setting that does best in the cell counts, with hindsight; cells where none reaches the rival's level are
+    not among those told.
+    """
     for rival in RIVALS:
         pairs = [(_family(cell), found) for cell in cells if cell.cell.load <= LOADED and (found := cell.of(rival))]
         gains = [gain for ours, theirs in pairs if (gain := _gain(ours, theirs)) is not None]
         mean = sum(gains) / len(gains) if gains else None
         yield Goal(
-            f"G4 accuracy, {rival}", f"accuracy above the rival's at no less attainment, mean of what cells of {len(pairs)} "
-            "have a setting that attains as much", mean,
-            EQUAL_ATTAINMENT, "points", len(gains), mean is not None and mean >= EQUAL_ATTAINMENT,
+            f"G4 accuracy, {rival}",
+            f"accuracy above the rival's at no less attainment, where a setting attains as much (of {len(pairs)} cells)",
+            mean, EQUAL_ATTAINMENT, "points", len(gains), mean is not None and mean >= EQUAL_ATTAINMENT,
         )  # fmt: skip
         misses = [missed for ours, theirs in pairs if (missed := _misses(ours, theirs)) is not None]
         most, least = sum(theirs for _, theirs in misses), sum(ours for ours, _ in misses)
         reached = bool(misses) and most >= EQUAL_ACCURACY * least
         yield Goal(
-            f"G4 misses, {rival}", f"the rival's misses over K1's at no less accuracy, of what cells of {len(pairs)} have a "
-            "setting that is as accurate", most / least if least else None, EQUAL_ACCURACY, "times", len(misses), reached,
+            f"G4 misses, {rival}",
+            f"the rival's misses over K1's at no less accuracy, where a setting is as accurate (of {len(pairs)} cells)",
+            most / least if least else None, EQUAL_ACCURACY, "times", len(misses), reached,
         )  # fmt: skip
 
 
