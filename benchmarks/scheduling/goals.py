@@ -118,7 +118,7 @@ def _equal(cells: Sequence[CellResult]) -> Iterator[Goal]:
         mean = sum(gains) / len(gains) if gains else None
         yield Goal(
             f"G4 accuracy, {rival}",
-            f"accuracy above the rival's at no less attainment, where a setting attains as much (of {len(pairs)} cells)",
+            f"accuracy above the rival's at no less attainment, where a setting attains it (of {len(pairs)} cells)",
             mean, EQUAL_ATTAINMENT, "points", len(gains), mean is not None and mean >= EQUAL_ATTAINMENT,
         )  # fmt: skip
         misses = [missed for ours, theirs in pairs if (missed := _misses(ours, theirs)) is not None]

@@ -27,9 +27,9 @@ hand, in time that is left over, stands in `upgrading`.
 
 Jobs that cannot make their deadline any more run behind those that can, and so does one in doubt whose turn would cost
 another its place. Strict ones that nothing fits any more are refused at once; others when they would have to wait until
-more than `patience_s` after their deadline. New ones are refused at the door when who is late would have to wait so long,
-and they would be late, or somebody else because of them, be it only if runs took a little longer: who was let in keeps
-its place. Those that would be late are refused, too, while too much work waits.
+more than `patience_s` after their deadline. New ones are refused at the door when who is late would have to wait so
+long, and they would be late, or somebody else because of them, be it only if runs took a little longer: who was let in
+keeps its place. Those that would be late are refused, too, while too much work waits.
 [ADR 21](../../docs/decisions/0021-who-may-hope.md)
 [ADR 8](../../docs/decisions/0008-terminating-upgrades.md)
 """
