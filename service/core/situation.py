@@ -126,8 +126,8 @@ class Situation:
         return next((job for job in strict if not self.is_servable(job)), None)
 
     def is_servable(self, job: Job, in_s: float = 0.0) -> bool:
-        """Whether it would be served if a lane were free for it in `in_s`: in time as far as is expected, or, strict, in
-        any case. Of what is not served any more the cost is not known, and it is."""
+        """Whether it would be served if a lane were free for it in `in_s`: in time as far as is expected, or, strict,
+        in any case. What is not served any more has no cost that is known, and is served."""
         if job.question.mode is Mode.STRICT and not self.is_superseded(job):
             return in_s + self.tail_s(job, self.cheapest(job)) <= self.left_s(job)
         return in_s + self._least_needed_s(job) <= self.expected_left_s(job)
