@@ -50,6 +50,8 @@ from service.core.values import Decision, Job, Mode, Reason, Variant
 
 MOST_WASTED = 0.1
 """Share of the lanes' time that may go into terminated runs."""
+LEAST_AGAIN_S = 0.1
+"""Nobody is told to come again sooner."""
 LATE_AGAIN_S = 1.0
 """When who was refused because late answers are not to be had may come again: sooner the same would be said."""
 ROOM = 1.25
@@ -121,8 +123,8 @@ class BudgetPolicy:
         if state.idle_lanes:
             return self._start(situation)
         if overdue := situation.overdue(self.patience_s):
-            detail = f"its deadline has passed or will, and no answer is expected until {self.patience_s:g} s after it"
-            return Reject(overdue, self._full(situation, detail, LATE_AGAIN_S))
+            detail = "no run can be expected in time, nor within {patience} of the deadline"
+            return Reject(overdue, self._untimely(situation, detail))
         return self._make_room(situation)
 
     def wake_s(self, now_s: float, state: SystemState, costs: Costs) -> float | None:
@@ -170,8 +172,8 @@ class BudgetPolicy:
             return self._full(situation, f"{_waits(situation)}; the limit is {self.backlog_limit_s * 1e3:.0f} ms")
         # What the job would be late by is not known yet; that late ones who come now wait so long is.
         if situation.outlasts(job, self.patience_s, left_s=0.0) and situation.makes_late(job):
-            detail = f"{_waits(situation)}, and more comes than can be answered in time"
-            return self._full(situation, detail, LATE_AGAIN_S)
+            detail = f"{_waits(situation)}, and late answers are not to be had within {{patience}}"
+            return self._untimely(situation, detail)
         return None
 
     def smallest_feasible_budget_s(self, now_s: float, job: Job, state: SystemState, costs: Costs) -> float:
@@ -288,11 +290,21 @@ class BudgetPolicy:
             candidates=explanation.candidates(situation, job, fitting, chosen) if job.question.explain else (),
         )
 
-    def _full(self, situation: Situation, detail: str, retry_s: float = 0.1) -> EffserveError:
-        """The wait suggested is the time the excess takes to drain, and at least `retry_s`."""
+    def _full(self, situation: Situation, detail: str) -> EffserveError:
+        """The wait suggested is the time the excess takes to drain."""
         backlog_s, limit_s = situation.backlog_s, self.backlog_limit_s
         facts: dict[str, float | int | str] = {"backlog_ms": round(backlog_s * 1e3, 1), "limit_ms": limit_s * 1e3}
-        return EffserveError(ErrorKind.QUEUE_FULL, detail, facts, retry_after_s=max(backlog_s - limit_s, retry_s))
+        return EffserveError(ErrorKind.QUEUE_FULL, detail, facts, retry_after_s=max(backlog_s - limit_s, LEAST_AGAIN_S))
+
+    def _untimely(self, situation: Situation, detail: str) -> EffserveError:
+        """Too late for the client, though less may wait than the limit allows."""
+        patience_ms = self.patience_s * 1e3
+        facts: dict[str, float | int | str] = {
+            "backlog_ms": round(situation.backlog_s * 1e3, 1),
+            "patience_ms": patience_ms,
+        }
+        detail = detail.format(patience=f"the {patience_ms:g} ms of `limits.patience_ms`")
+        return EffserveError(ErrorKind.QUEUE_FULL, detail, facts, retry_after_s=LATE_AGAIN_S)
 
 
 def _waits(situation: Situation) -> str:

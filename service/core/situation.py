@@ -20,6 +20,9 @@ MOST_DEADLINES = 64
 KEPT = 1.1
 """Nobody takes a place that another has, should runs take so many times what is expected of them: at the door, and in
 doubt."""
+TO_SPARE = 1.05
+"""A newcomer is expected in time though runs take so many times what is expected of them; by a hair it would be refused
+half of the time, and late."""
 SOONEST_S = 1e-4
 """Looking again sooner than this is no use, nor is a lane that is free sooner by no more than this."""
 
@@ -155,7 +158,8 @@ class Situation:
         """Whether, with `job` among those who wait, one more would be late, it or another, or would have less to spare
         than a place is kept with; all at their cheapest."""
         others = self._others(job)
-        return _more(self._late(sorted([*others, job], key=urgency), new=job), self._late(others))
+        with_it = self._late(sorted([*others, job], key=urgency), new=job, spare=TO_SPARE)
+        return _more(with_it, self._late(others))
 
     def outlasts(self, job: Job, patience_s: float, left_s: float) -> bool:
         """Whether who is late waits `patience_s` beyond what is left, its own run not counted: whoever names a slow
@@ -285,10 +289,10 @@ class Situation:
     def _late_certain(self) -> tuple[int, int]:
         return self._late(self._certain)
 
-    def _late(self, jobs: Iterable[Job], new: Job | None = None) -> tuple[int, int]:
+    def _late(self, jobs: Iterable[Job], new: Job | None = None, spare: float = 1.0) -> tuple[int, int]:
         """How many of these would be late, each in turn on the lane that is free first, and how many would not keep
-        their place. Who is late takes none, and what is not served any more takes as long as what is. Of `new` it is
-        asked that it is expected in time; it has no place to keep."""
+        their place. Who is late takes none, and what is not served any more takes as long as what is. Of `new`, which
+        has no place to keep, it is asked that it is expected in time, with `spare` to spare."""
         free_s, late, losing = self._lanes_with_room_s(), 0, 0
         for job in jobs:
             ends_s = free_s[0] + self._least_needed_s(job)
@@ -297,7 +301,7 @@ class Situation:
                 late += 1
             else:
                 heapq.heapreplace(free_s, free_s[0] + self.least_s(job))
-            if ends_s * (1.0 if job is new else KEPT) > left_s:
+            if ends_s * (spare if job is new else KEPT) > left_s:
                 losing += 1
         return late, losing
 

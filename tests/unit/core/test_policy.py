@@ -256,9 +256,9 @@ def test_too_much_waiting_work_is_refused_with_the_time_it_takes_to_drain() -> N
 
 
 def test_a_request_that_will_be_in_time_is_taken_in_however_much_work_waits() -> None:
-    """3 s of work against a limit of 2 s, and a budget of 3.1 s."""
+    """3 s of work against a limit of 2 s, and a budget of 3.2 s."""
     busy = state(busy=(running(0, until_s=3.0),))
-    assert policy().admit(0.0, job(budget_s=3.1), busy, COSTS) is None
+    assert policy().admit(0.0, job(budget_s=3.2), busy, COSTS) is None
 
 
 def test_a_late_request_is_taken_in_while_little_work_waits() -> None:
@@ -301,11 +301,20 @@ def test_who_was_let_in_by_a_hair_is_not_put_out_by_the_next() -> None:
     assert policy().admit(0.0, job(9, 0.033), snapshot, COSTS) is not None
 
 
-def test_a_newcomer_may_be_in_time_by_a_hair() -> None:
-    """The margin is for those who have a place."""
+def test_a_newcomer_has_a_twentieth_to_spare() -> None:
+    """It would be done in 32 ms; whoever has a place is to keep it with a tenth."""
     snapshot = replace(state(busy=(running(0, until_s=0.016),)), calm_arrivals_per_s=70.0)
-    assert policy().admit(0.0, job(9, 0.0321), snapshot, COSTS) is None
-    assert policy().admit(0.0, job(9, 0.0319), snapshot, COSTS) is not None
+    assert policy().admit(0.0, job(9, 0.0337), snapshot, COSTS) is None
+    assert policy().admit(0.0, job(9, 0.0335), snapshot, COSTS) is not None
+
+
+def test_a_refusal_says_how_late_it_would_have_been_too_late() -> None:
+    """Not the backlog's limit, of which there is plenty left."""
+    snapshot = replace(state(busy=(running(0, until_s=0.5),)), calm_arrivals_per_s=70.0)
+    error = policy(patience_s=0.2).admit(0.0, job(9, 0.1), snapshot, COSTS)
+    assert error is not None
+    assert error.facts == {"backlog_ms": 500.0, "patience_ms": 200.0}
+    assert "200 ms of `limits.patience_ms`" in error.detail
 
 
 @pytest.mark.parametrize(("until_s", "refused"), [(0.105, False), (0.115, True)])
