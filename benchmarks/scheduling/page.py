@@ -60,7 +60,7 @@ def _by(value: float, limit: float, goal: Goal) -> str:
 def _cells_table(cells: Sequence[CellResult]) -> Table:
     headings = (
         "cell", "K1 attained %", "cheapest alone %", "K1 effective %", "of bound %", "best baseline", "its effective %",
-        "K1 ahead, effective", "K1 ahead, attained",
+        "K1 ahead, effective", "K1 ahead, attained", "K1 less P2, effective",
     )  # fmt: skip
     note = (
         "Best baseline: with hindsight, the one whose effective accuracy came out highest in that cell. Ahead: points, "
@@ -70,13 +70,14 @@ def _cells_table(cells: Sequence[CellResult]) -> Table:
 
 
 def _cell_row(cell: CellResult) -> list[str]:
-    ours, safe, best = cell.of(K1), cell.of(SAFE), cell.best_baseline()
+    ours, safe, insured, best = cell.of(K1), cell.of(SAFE), cell.of("p2"), cell.best_baseline()
     if ours is None or safe is None:
         raise ValueError(f"{K1} or {SAFE} did not take part in {cell.cell}")
     return [
         str(cell.cell), _percent(ours.attainment.value), _percent(safe.attainment.value),
         _percent(ours.effective.value), _percent(ours.of_bound), best.policy, _percent(best.effective.value),
         _difference(best.k1_effective), _difference(best.k1_attainment),
+        NONE if insured is None else _difference(insured.k1_effective),
     ]  # fmt: skip
 
 

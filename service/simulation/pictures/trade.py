@@ -21,7 +21,7 @@ LANES, BUDGETS = 2, "mixed"
 LOADS = (0.4, 0.8)
 """Light, and what is left when the machine is nearly full."""
 LEAST_MISSED = 0.0005
-"""Drawn there, at the right edge, when fewer are missed."""
+"""Drawn there, at the right edge, and hollow, when fewer are missed."""
 MOST_MISSED = 0.4
 """Likewise at the left edge."""
 TICKS = (0.6, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
@@ -92,9 +92,11 @@ def _panel(axes: "Axes", cell: CellResult) -> None:
     for result in cell.policies:
         _, shape, colour = style.policy(result.policy)
         if result.accuracy is not None:
+            beyond = not LEAST_MISSED <= 1 - result.attainment.value <= MOST_MISSED
             axes.plot(
                 _missed(result), result.accuracy, shape, color=colour, markersize=_size(shape),
-                markeredgecolor="white", markeredgewidth=0.7, zorder=5 if colour == style.BLUE else 3,
+                markerfacecolor="white" if beyond else colour, markeredgecolor=colour if beyond else "white",
+                markeredgewidth=0.7, zorder=5 if colour == style.BLUE else 3,
             )  # fmt: skip
 
 
