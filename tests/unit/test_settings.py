@@ -217,7 +217,10 @@ def test_a_value_that_cannot_be_names_setting_and_value(name: str, given: str, m
     [
         ("[http]\nport = 70000\n", "http.port: Input should be less than or equal to 65535, got 70000"),
         ("[http.port]\nx = 1\n", r"http.port: .*, got {'x': 1}"),
-        ("[limits]\npatience_ms = true\n", "limits.patience_ms: Value error, true and false are no value of it, got True"),
+        (
+            "[limits]\npatience_ms = true\n",
+            "limits.patience_ms: Value error, true and false are no value of it, got True",
+        ),
         ("[log]\nformat = false\n", "log.format: Value error, true and false are no value of it, got False"),
         ("http = 3\n", r"http in .*effserve.toml is not a table; settings stand in tables such as \[http\]"),
         ("port = 3\n", r"port in .*effserve.toml is not a table; settings stand in tables such as \[http\]"),
