@@ -134,6 +134,13 @@ class SchedulerMachine(RuleBasedStateMachine):
         self._take(self.subject.finish(self.now_s, lane, run))
         assert not (fails and wanted and start.job.id in self.insured), "a failed upgrade was followed by another"
 
+    @rule(seconds=st.sampled_from([0.0, 0.0, 0.0, 0.015]))
+    def respond(self, seconds: float) -> None:
+        """An answer has gone out, seldom slowly: so there are requests in doubt."""
+        self.subject.latency.observe_respond(seconds)
+        doubt_s = self.subject.latency.respond_s() - self.subject.latency.expected_respond_s()
+        event(f"responding may take longer than usual: {doubt_s > 0.001}")
+
     @precondition(lambda self: self.stopping)
     @rule(draw=st.data(), seconds=st.floats(0.0, 0.01))
     def stop(self, draw: st.DataObject, seconds: float) -> None:
