@@ -44,7 +44,7 @@ ABOUT = {
     "heat": "Blue where K1 is ahead of the best tuned baseline, red where it is behind; in points.",
     "coverage": "Share of runs that took no longer than their predicted tail.",
 }
-UNITS = {"%": (100.0, 2, " %"), "points": (100.0, 2, " points"), "µs": (1.0, 0, " µs")}
+UNITS = {"%": (100.0, 2, " %"), "points": (100.0, 2, " points"), "µs": (1.0, 0, " µs"), "times": (1.0, 2, " times")}
 NO_COVERAGE = (
     "How well predicted tails hold is measured by <code>python -m benchmarks.coverage</code>; name its results with "
     "<code>--coverage</code> to see them here."
@@ -162,7 +162,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, escaped: bool
 
 def _is_words(text: str) -> bool:
     """They stand to the left, figures to the right."""
-    return any(letter.isalpha() for letter in text.replace("µs", "").replace("points", ""))
+    return any(letter.isalpha() for letter in text.replace("µs", "").replace("points", "").replace("times", ""))
 
 
 def _value(value: float | None, goal: Goal) -> str:

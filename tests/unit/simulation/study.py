@@ -84,6 +84,7 @@ def study(*cells: CellResult) -> Study:
         ),
         goals=(
             Goal("G1", "much", 0.96, 0.95, "%", 2, reached=True),
+            Goal("G4", "fewer misses", 1.5, 3.0, "times", 2, reached=False),
             Goal("G2", "<more>", -0.01, 0.0, "points", 2, reached=False, misses=(Miss("poisson", -0.01, 0.0, "x"),)),
         ),
         series=(Series(known[0].cell, 1.0, [0.4, 1.2], (course,)),),
