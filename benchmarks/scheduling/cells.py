@@ -27,6 +27,8 @@ UNIFORM_STEPS = 33
 """Budgets in even steps of their logarithm, as good as a continuum."""
 TRAINING_SEED = 1000
 """Far from those that are judged."""
+FULL_LOAD = 1.0
+"""Above it somebody has to be refused, whatever the policy."""
 WARM_UP = 0.1
 """Share of the requests, at the beginning, that do not count."""
 PERIOD_S = traces.CALM_S + traces.BURST_S

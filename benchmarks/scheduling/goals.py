@@ -3,12 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from benchmarks.scheduling.cells import MIXED
+from benchmarks.scheduling.cells import FULL_LOAD, MIXED
 from benchmarks.scheduling.contest import K1, RIVALS, SAFE
 from service.simulation.study import CellResult, Goal, Miss, PolicyResult
 
-LOADED = 1.0
-"""Load up to which not everybody has to be refused something."""
 LIGHT = 0.5
 """Load up to which the bound is to be come near to."""
 MANY_LANES = 8
@@ -113,7 +111,7 @@ def _equal(cells: Sequence[CellResult]) -> Iterator[Goal]:
     not among those told.
     """
     for rival in RIVALS:
-        pairs = [(_family(cell), found) for cell in cells if cell.cell.load <= LOADED and (found := cell.of(rival))]
+        pairs = [(_family(cell), found) for cell in cells if cell.cell.load <= FULL_LOAD and (found := cell.of(rival))]
         gains = [gain for ours, theirs in pairs if (gain := _gain(ours, theirs)) is not None]
         mean = sum(gains) / len(gains) if gains else None
         yield Goal(
@@ -153,7 +151,7 @@ def _misses(ours: Sequence[PolicyResult], theirs: PolicyResult) -> tuple[float, 
 
 def _goodput(cells: Sequence[CellResult]) -> Goal:
     """G5."""
-    overloaded = [cell for cell in cells if cell.cell.load > 1]
+    overloaded = [cell for cell in cells if cell.cell.load > FULL_LOAD]
     return _worst(
         "G5 goodput", "load above 1: answers in time, over those of the cheapest variant alone", GOODPUT, "%",
         [

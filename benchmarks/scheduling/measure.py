@@ -12,7 +12,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from benchmarks.scheduling.cells import WARM_UP, Offer
+from benchmarks.scheduling.cells import FULL_LOAD, WARM_UP, Offer
 from benchmarks.scheduling.contest import CONTESTANTS, K1, SWEPT, Choice, Contestant, space
 from benchmarks.scheduling.labels import Labels
 from benchmarks.scheduling.tuning import tuned
@@ -89,7 +89,7 @@ def played_cell(cell: Cell, offer: Offer, labels: Labels | None = None) -> CellR
     common_s = offer.budget_s(cell)
     choices, sheets = dict[str, Choice](), dict[str, list[Sheet]]()
     taking_part = [one for one in CONTESTANTS if _takes_part(one, common_s, labels)]
-    swept = SWEPT if cell.load <= 1 else ()
+    swept = SWEPT if cell.load <= FULL_LOAD else ()
     for contestant in (*taking_part, *swept):
         wanted = space(contestant, offer.catalogue, training.variants[0].name, scale=offer.scale, common_s=common_s)
         choice = choices[contestant.name] = tuned(wanted, lambda one: _effective(one, training))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from benchmarks.report import Table
+from benchmarks.scheduling.cells import FULL_LOAD
 from benchmarks.scheduling.contest import K1, SAFE
 from service.simulation.study import CellResult, Estimate, Goal, PolicyResult, Setting, Study
 
@@ -83,7 +84,7 @@ def _cell_row(cell: CellResult) -> list[str]:
 
 def _policies_table(cells: Sequence[CellResult]) -> Table:
     """Means over the cells that all took part in, below overload."""
-    light = [cell for cell in cells if cell.cell.load <= 1]
+    light = [cell for cell in cells if cell.cell.load <= FULL_LOAD]
     names = list(dict.fromkeys(result.policy for cell in light for result in cell.policies))
     rows = [_policy_row(name, [found for cell in light if (found := cell.of(name))]) for name in names]
     headings = (
@@ -119,7 +120,7 @@ def _overload_table(cells: Sequence[CellResult]) -> Table:
     rows = []
     for cell in cells:
         ours, safe = cell.of(K1), cell.of(SAFE)
-        if cell.cell.load > 1 and ours is not None and safe is not None:
+        if cell.cell.load > FULL_LOAD and ours is not None and safe is not None:
             rows.append(
                 (
                     str(cell.cell), _percent(ours.attainment.value), _percent(safe.attainment.value),

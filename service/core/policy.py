@@ -123,8 +123,7 @@ class BudgetPolicy:
         if state.idle_lanes:
             return self._start(situation)
         if overdue := situation.overdue(self.patience_s):
-            detail = "no run can be expected in time, nor within {patience} of the deadline"
-            return Reject(overdue, self._untimely(situation, detail))
+            return Reject(overdue, self._untimely(situation, "it is late, and no run is expected to begin"))
         return self._make_room(situation)
 
     def wake_s(self, now_s: float, state: SystemState, costs: Costs) -> float | None:
@@ -172,8 +171,7 @@ class BudgetPolicy:
             return self._full(situation, f"{_waits(situation)}; the limit is {self.backlog_limit_s * 1e3:.0f} ms")
         # What the job would be late by is not known yet; that late ones who come now wait so long is.
         if situation.outlasts(job, self.patience_s, left_s=0.0) and situation.makes_late(job):
-            detail = f"{_waits(situation)}, and late answers are not to be had within {{patience}}"
-            return self._untimely(situation, detail)
+            return self._untimely(situation, f"{_waits(situation)}, and no late answer is expected")
         return None
 
     def smallest_feasible_budget_s(self, now_s: float, job: Job, state: SystemState, costs: Costs) -> float:
@@ -296,14 +294,14 @@ class BudgetPolicy:
         facts: dict[str, float | int | str] = {"backlog_ms": round(backlog_s * 1e3, 1), "limit_ms": limit_s * 1e3}
         return EffserveError(ErrorKind.QUEUE_FULL, detail, facts, retry_after_s=max(backlog_s - limit_s, LEAST_AGAIN_S))
 
-    def _untimely(self, situation: Situation, detail: str) -> EffserveError:
+    def _untimely(self, situation: Situation, why: str) -> EffserveError:
         """Too late for the client, though less may wait than the limit allows."""
         patience_ms = self.patience_s * 1e3
         facts: dict[str, float | int | str] = {
             "backlog_ms": round(situation.backlog_s * 1e3, 1),
             "patience_ms": patience_ms,
         }
-        detail = detail.format(patience=f"the {patience_ms:g} ms of `limits.patience_ms`")
+        detail = f"{why} within the {patience_ms:g} ms of `limits.patience_ms` after its deadline"
         return EffserveError(ErrorKind.QUEUE_FULL, detail, facts, retry_after_s=LATE_AGAIN_S)
 
 
