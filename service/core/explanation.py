@@ -6,25 +6,28 @@ from service.core.state import Costs
 from service.core.values import Candidate, Job, Question, Reason, Variant, Verdict
 
 
-def candidates(situation: Situation, job: Job, fitting: tuple[Variant, ...], chosen: Variant) -> tuple[Candidate, ...]:
+def candidates(
+    situation: Situation, job: Job, fitting: tuple[Variant, ...], chosen: Variant, *, insured: bool
+) -> tuple[Candidate, ...]:
     """One row for each variant that is known; `fitting` is what the choice was made from."""
     known = situation.catalogue.known()
-    return tuple(_candidate(situation, variant, job, fitting, chosen) for variant in known)
+    return tuple(_candidate(situation, variant, job, fitting, chosen, insured=insured) for variant in known)
 
 
 def _candidate(
-    situation: Situation, variant: Variant, job: Job, fitting: tuple[Variant, ...], chosen: Variant
+    situation: Situation, variant: Variant, job: Job, fitting: tuple[Variant, ...], chosen: Variant, *, insured: bool
 ) -> Candidate:
+    chosen_it = variant == chosen
     return Candidate(
         variant=variant,
         expected_s=situation.expected_s(job, variant),
         tail_s=situation.tail_s(job, variant),
-        verdict=Verdict.CHOSEN if variant == chosen else _verdict(situation, variant, job, fitting, chosen),
+        verdict=Verdict.CHOSEN if chosen_it else _verdict(situation, variant, job, fitting, chosen, insured=insured),
     )
 
 
 def _verdict(
-    situation: Situation, variant: Variant, job: Job, fitting: tuple[Variant, ...], chosen: Variant
+    situation: Situation, variant: Variant, job: Job, fitting: tuple[Variant, ...], chosen: Variant, *, insured: bool
 ) -> Verdict:
     """Why this variant was not chosen."""
     question = job.question
@@ -44,7 +47,7 @@ def _verdict(
         return Verdict.TOO_SLOW
     if rank(variant) < rank(chosen):
         return Verdict.LESS_ACCURATE
-    if question.insures:
+    if insured:
         return Verdict.MAY_FOLLOW if job.in_hand is None else Verdict.LITTLE_SPARE_TIME
     return Verdict.WOULD_STARVE_WAITING
 
@@ -69,7 +72,7 @@ def why_never(catalogue: Catalogue, variant: Variant, costs: Costs) -> str:
     return ""
 
 
-def reason(question: Question, fitting: tuple[Variant, ...], chosen: Variant) -> Reason:
+def reason(question: Question, fitting: tuple[Variant, ...], chosen: Variant, *, insured: bool) -> Reason:
     """Of a job without an answer in hand."""
     if question.variant is not None:
         return Reason.NAMED_BY_REQUEST
@@ -77,6 +80,6 @@ def reason(question: Question, fitting: tuple[Variant, ...], chosen: Variant) ->
         return Reason.CHEAPEST_AT_MIN_ACCURACY
     if not fitting:
         return Reason.CHEAPEST_NONE_FITS
-    if question.insures:
-        return Reason.INSURES
+    if insured:
+        return Reason.INSURES if question.insures else Reason.INSURES_UNDER_LOAD
     return Reason.MOST_ACCURATE_THAT_FITS if chosen == fitting[0] else Reason.PROTECTS_WAITING

@@ -23,7 +23,10 @@ terminated, step 3 counts lanes as blocked until their run ends. It allows no up
 went into terminated runs.
 
 An insured request (P2) gets its cheapest variant first, in its turn among all others; what becomes of the answer in
-hand, in time that is left over, stands in `upgrading`.
+hand, in time that is left over, stands in `upgrading`. While more than `MOST_LOST` of the last requests were lost, all
+are insured: a run that is not the cheapest leaves a debt, its job's own cheapest run, and a burst that finds one loses
+somebody for it.
+[ADR 22](../../docs/decisions/0022-insured-while-losing.md)
 
 Jobs that cannot make their deadline any more run behind those that can, and so does one in doubt whose turn would cost
 another its place. Strict ones that nothing fits any more are refused at once; others when they would have to wait until
@@ -50,6 +53,8 @@ from service.core.values import Decision, Job, Mode, Reason, Variant
 
 MOST_WASTED = 0.1
 """Share of the lanes' time that may go into terminated runs."""
+MOST_LOST = 0.02
+"""Share of lost requests above which the cheapest answers first, everybody."""
 LEAST_AGAIN_S = 0.1
 """Nobody is told to come again sooner."""
 LATE_AGAIN_S = 1.0
@@ -108,6 +113,8 @@ class BudgetPolicy:
     """Predicted work per lane above which new requests that would be late are refused."""
     terminates: bool = True
     """Whether running upgrades may be terminated."""
+    insures: bool = True
+    """Whether all are insured while too many are lost."""
     patience_s: float = 0.25
     """How long after its deadline a late request may wait, its own run not counted. Its client wants the answer (best
     effort), or else to be told soon that there will be none."""
@@ -144,7 +151,7 @@ class BudgetPolicy:
             return None
         job, variant = found
         reason = Reason.CASCADES if job.question.cascades else Reason.UPGRADES
-        decision = self._decision(situation, job, variant, situation.fitting(job), reason)
+        decision = self._decision(situation, job, variant, situation.fitting(job), reason, insured=True)
         return Start(state.idle_background[0], job, decision)
 
     def upgrade_wake_s(self, now_s: float, state: SystemState, costs: Costs) -> float | None:
@@ -270,12 +277,28 @@ class BudgetPolicy:
 
     def _decide(self, situation: Situation, job: Job) -> Decision:
         fitting = situation.fitting(job)
-        chosen = situation.cheapest(job) if job.question.insures else self.choose(situation, job, fitting)
-        return self._decision(situation, job, chosen, fitting, explanation.reason(job.question, fitting, chosen))
+        insured = job.question.insures or self._plays_safe(situation, job, fitting)
+        chosen = situation.cheapest(job) if insured else self.choose(situation, job, fitting)
+        reason = explanation.reason(job.question, fitting, chosen, insured=insured)
+        return self._decision(situation, job, chosen, fitting, reason, insured=insured)
+
+    def _plays_safe(self, situation: Situation, job: Job, fitting: tuple[Variant, ...]) -> bool:
+        """Whether too many were lost lately to begin with anything but the cheapest, where more is to be had."""
+        state = situation.state
+        losing = self.insures and state.lost_share > MOST_LOST and state.background_lanes > 0
+        return losing and job.question.insurable and bool(fitting) and fitting[0] != situation.cheapest(job)
 
     def _decision(
-        self, situation: Situation, job: Job, chosen: Variant, fitting: tuple[Variant, ...], reason: Reason
+        self,
+        situation: Situation,
+        job: Job,
+        chosen: Variant,
+        fitting: tuple[Variant, ...],
+        reason: Reason,
+        *,
+        insured: bool,
     ) -> Decision:
+        explains = job.question.explain
         return Decision(
             variant=chosen,
             reason=reason,
@@ -285,7 +308,8 @@ class BudgetPolicy:
             tail_s=situation.tail_s(job, chosen),
             fits=chosen in fitting,
             terminated=job.terminated,
-            candidates=explanation.candidates(situation, job, fitting, chosen) if job.question.explain else (),
+            candidates=explanation.candidates(situation, job, fitting, chosen, insured=insured) if explains else (),
+            insured=insured,
         )
 
     def _full(self, situation: Situation, detail: str) -> EffserveError:

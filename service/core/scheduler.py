@@ -26,6 +26,10 @@ FORGET_S = 5.0
 """When a request would be refused and nothing has run for so long, predictions go back to calibration. Otherwise one
 bad moment could make every strict request look hopeless, nothing would run any more, and nothing could ever tell that
 the moment has passed. Sparse requests that are served go on teaching, however long the pauses."""
+LOSS_WINDOW_S = 30.0
+"""Time over which the share of lost requests is taken: longer than most lulls between bursts."""
+FORGIVEN = 50
+"""So many more are taken to have been in time: one or two of a few that were not are no sign of load."""
 WASTE_WINDOW_S = 10.0
 """Time over which the share of terminated work is taken."""
 ARRIVAL_WINDOW_S = 1.0
@@ -59,6 +63,8 @@ class SchedulerStatistics:
     """Runs that were stopped to make room; their jobs are among the others."""
     wasted_share: float
     """Share of the lanes' recent time that went into them."""
+    lost_share: float
+    """Share of the last requests that were late or refused for want of a lane."""
     busy_s: float
     """Time that lanes were at work since the start, what runs now counted until now."""
     background_busy_s: float
@@ -92,6 +98,7 @@ class Scheduler:
         self._arrivals, self._calm = Window(ARRIVAL_WINDOW_S), Window(CALM_WINDOW_S)
         self._gaps = Gaps(CALM_WINDOW_S)
         self._wasted = Window(WASTE_WINDOW_S)
+        self._came, self._lost = Window(LOSS_WINDOW_S), Window(LOSS_WINDOW_S)
         self._busy_s = 0.0
         self._last_run_s = -math.inf
         self._look_again_s = math.inf
@@ -113,6 +120,7 @@ class Scheduler:
 
     def submit(self, now_s: float, job: Job) -> list[Action]:
         """Take in a job, or reject it; start what can start. Raises `EffserveError` when nothing is eligible for it."""
+        job = replace(job, submitted_s=now_s)
         error = self._policy.admit(now_s, job, self.state(now_s), self._costs(coming=1))
         if error is not None and not self._running and now_s - self._last_run_s > FORGET_S:
             self.latency.forget()
@@ -121,9 +129,11 @@ class Scheduler:
         self._arrivals.add(now_s, 1.0)
         self._calm.add(now_s, 1.0)
         self._gaps.add(now_s)
+        self._came.add(now_s, 1.0)
         self._submitted += 1
         if error is not None:
             self._rejected += 1
+            self._lose(now_s, job)
             return [Reject(job, error)]
         bisect.insort(self._waiting, job, key=urgency)
         return self._dispatch(now_s)
@@ -132,7 +142,7 @@ class Scheduler:
         """A lane is free again; `run` is what it took, or None when it failed and says nothing about speed. `ended_s`:
         when that was, if the driver tells it later.
 
-        The answer is kept in hand until a `Deliver` when the job's policy insures; otherwise it is final.
+        The answer is kept in hand until a `Deliver` when the decision was to insure; otherwise it is final.
         """
         if lane in self._background:
             return [*self._finish_upgrade(now_s, lane, answered=run is not None), *self._dispatch_upgrades(now_s)]
@@ -143,11 +153,26 @@ class Scheduler:
             held_s, tail_s = ended_s - ended.started_s, ended.tail_end_s - ended.started_s - ended.dispatch_s
             self.latency.observe(run, busy=ended.busy, tail_s=tail_s)
             self.latency.observe_dispatch(held_s - run.seconds)
-        if run is not None and not ended.abandoned and ended.job.question.insures:
+        if not (ended.abandoned or ended.fits) and ended_s > self._due_s(ended.job):
+            self._lose(now_s, ended.job)
+        if run is not None and not ended.abandoned and ended.insured:
             self._background.keep(replace(ended.job, in_hand=ended.variant, confidence=run.confidence))
         else:
             self._finished += not ended.abandoned
         return self._dispatch(now_s)
+
+    def _due_s(self, job: Job) -> float:
+        """When its run has to have ended."""
+        return job.question.deadline.at_s - self._costs().expected_respond_s()
+
+    def _lose(self, now_s: float, job: Job) -> None:
+        """It is not answered in time, which counts if it would have been had nobody else been there: a budget that is
+        too small for this machine says nothing about load."""
+        if self.alone(job.submitted_s, job) is not None:
+            self._lost.add(now_s, 1.0)
+
+    def _lost_share(self, now_s: float) -> float:
+        return self._lost.total(now_s) / (self._came.total(now_s) + FORGIVEN)
 
     def _end(self, now_s: float, lane: int) -> Running:
         ended = self._running.pop(lane)
@@ -264,6 +289,7 @@ class Scheduler:
             self._lanes,
             max(self._arrivals.others_per_s(now_s), self._calm.others_per_s(now_s)),
             self._wasted.per_s(now_s) / self._lanes,
+            self._lost_share(now_s),
             self._background.insured,
             self._background.upgrades(now_s),
             self._calm.others_per_s(now_s),
@@ -292,6 +318,7 @@ class Scheduler:
             cancelled=self._cancelled,
             terminated=self._terminated,
             wasted_share=state.wasted_share,
+            lost_share=state.lost_share,
             busy_s=self._busy_s + sum(now_s - run.started_s for run in self._running.values()),
             background_busy_s=self._background.busy_s(now_s),
         )
@@ -333,6 +360,7 @@ class Scheduler:
             case Reject(job):
                 self._waiting.remove(job)
                 self._rejected += 1
+                self._lose(now_s, job)
             case Terminate():
                 self._terminate(now_s, action)
             case _:
@@ -345,7 +373,7 @@ class Scheduler:
             start.lane, start.job, decision.variant, now_s,
             expected_end_s=now_s + dispatch_s + decision.expected_s,
             tail_end_s=now_s + dispatch_s + decision.tail_s,
-            busy=self._busy(), dispatch_s=dispatch_s,
+            busy=self._busy(), dispatch_s=dispatch_s, fits=decision.fits, insured=decision.insured,
         )  # fmt: skip
 
     def _deliver(self, job: Job) -> list[Action]:
@@ -366,4 +394,6 @@ class Scheduler:
 
 
 def _idle(state: SystemState) -> SystemState:
-    return SystemState((), (), state.lanes, state.arrivals_per_s)
+    return SystemState(
+        (), (), state.lanes, state.arrivals_per_s, lost_share=state.lost_share, background_lanes=state.background_lanes
+    )

@@ -131,7 +131,7 @@ class _Simulation:
         if run is None:
             return self._scheduler.terminated(now_s, start.lane)
         self._answers[start.job.id] = start.decision
-        if not start.job.question.insures:
+        if not start.decision.insured:
             self._deliver(now_s, start.job)
         return self._scheduler.finish(now_s, start.lane, run)
 

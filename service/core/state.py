@@ -56,6 +56,10 @@ class Running:
     """Lanes at work when it began, as its prediction counted them."""
     dispatch_s: float = 0.0
     """What both ends allow for beside running."""
+    fits: bool = True
+    """Whether its tail was within what was left of the budget when it began."""
+    insured: bool = False
+    """Whether its answer is kept in hand."""
 
     def remaining_s(self, now_s: float) -> float:
         """Expected seconds until the lane is free; never below zero, however late the run is.
@@ -92,6 +96,8 @@ class SystemState:
     arrivals_per_s: float
     wasted_share: float = 0.0
     """Share of the lanes' recent time that went into runs which were then terminated."""
+    lost_share: float = 0.0
+    """Share of the last requests that were late or refused for want of a lane: alone they would have been in time."""
     insured: tuple[Job, ...] = ()
     """Jobs with an answer in hand, in deadline order; some are being upgraded."""
     upgrades: tuple[Upgrade, ...] = ()

@@ -137,9 +137,14 @@ class Question:
     policy: PolicyName = PolicyName.K1
 
     @property
+    def insurable(self) -> bool:
+        """Whether a better answer may follow another at all: never where only one variant will do."""
+        return self.variant is None and self.min_top1 is None
+
+    @property
     def insures(self) -> bool:
-        """Whether an answer is kept in hand while a better one is tried: never where only one variant will do."""
-        return self.policy.insures and self.variant is None and self.min_top1 is None
+        """Whether it asks for an answer to be kept in hand while a better one is tried."""
+        return self.policy.insures and self.insurable
 
     @property
     def cascades(self) -> bool:
@@ -160,11 +165,13 @@ class Job:
     terminated: Variant | None = None
     """What ran when the job had to make room for a more urgent one. It happens once; the cheapest variant runs next."""
     in_hand: Variant | None = None
-    """What has answered already; the answer is kept while something better is tried (`Question.insures`)."""
+    """What has answered already; the answer is kept while something better is tried (`Decision.insured`)."""
     confidence: float = 0.0
     """How sure that answer is; 1 once it is a better one."""
     named: Variant | None = None
     """What `Question.variant` meant when the request came. It answers even if it is no longer served by then."""
+    submitted_s: float = field(default=0.0, compare=False)
+    """When it came to the queue."""
 
 
 def urgency(job: Job) -> tuple[float, int]:
@@ -217,6 +224,8 @@ class Reason(StrEnum):
     """A more accurate one would fit this budget but make a request that waits or is expected miss its deadline."""
     INSURES = "insures"
     """The cheapest answers first, for certain; upgrades may follow."""
+    INSURES_UNDER_LOAD = "insures_under_load"
+    """The same, unasked: too many requests were lost lately for want of a lane."""
     UPGRADES = "upgrades"
     """An answer was in hand, and there was time for a better one."""
     CASCADES = "cascades"
@@ -256,6 +265,8 @@ class Decision:
     """Every variant, when the question asked for an explanation: making the list costs more than deciding."""
     terminated: Variant | None = None
     """What ran for this request before and had to make room for a more urgent one."""
+    insured: bool = False
+    """Whether the answer is kept in hand while a better one is tried."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.expected_s) and math.isfinite(self.tail_s)):

@@ -24,6 +24,10 @@ class Window:
         self._amounts.append((now_s, amount))
         self._sum += amount
 
+    def total(self, now_s: float) -> float:
+        """The sum."""
+        return self._lately(now_s)
+
     def per_s(self, now_s: float) -> float:
         """The sum over the length of the window."""
         return self._lately(now_s) / self._length_s

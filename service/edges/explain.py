@@ -10,6 +10,8 @@ _SENTENCES = {
     Reason.PROTECTS_WAITING: "{name} leaves the requests that wait or are expected feasible; a more accurate variant "
     "would fit this budget, but not theirs",
     Reason.INSURES: "{name} is the cheapest and answers first; better ones follow only in time that nobody else needs",
+    Reason.INSURES_UNDER_LOAD: "lately too many were refused or answered late, so {name}, the cheapest, answers first; "
+    "better ones follow only in time that nobody else needs",
     Reason.UPGRADES: "{name} is more accurate than the answer in hand and fits the {left:.1f} ms left",
     Reason.CASCADES: "the first answer was among the least confident; {name} is more accurate, fits the {left:.1f} ms "
     "left, and was averaged with it",

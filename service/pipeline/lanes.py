@@ -241,7 +241,7 @@ class Lanes:
             # A thread that the kernel may let stand for long must not stand with the books in hand.
             self._on_loop(self._take, run, result)
             self._on_loop(self._close_books, run, result)
-        elif run.start.job.question.insures:
+        elif run.start.decision.insured:
             # What follows depends on what the scheduler says.
             self._on_loop(self._take, run, result)
             self._close_books(run, result)
@@ -262,7 +262,7 @@ class Lanes:
             error = failure
         if error is not None:
             self._on_loop(self._salvage, run, error)
-        elif run.start.job.question.insures:
+        elif run.start.decision.insured:
             self._on_loop(self._keep, run)
         with self.books:
             run.pending.running -= 1

@@ -154,6 +154,12 @@ PRICE = _gauge(
 WASTED = _gauge(
     "wasted_ratio", "Share of the lanes' time that went into terminated runs, over ten seconds.", workers=Over.MEAN
 )
+LOST = _gauge(
+    "lost_ratio",
+    "Share of the requests of the last 30 s that were refused or late and would have been in time alone. Above 0.02 all "
+    "are insured.",
+    workers=Over.MEAN,
+)
 BACKLOG = _gauge("backlog_seconds", "Predicted work for each lane.", workers=Over.MEAN)
 ARRIVALS = _gauge("arrivals_per_second", "Arrivals over the last second.", workers=Over.SUM)
 SLOWDOWN = _gauge("slowdown_ratio", "How much slower the machine runs now than at calibration.", workers=Over.MEAN)
@@ -226,7 +232,7 @@ COUNTED = (
 """Moved by events."""
 LIVE = (
     READY, INFO, WAITING, INSURED, LANES, THREADS, BUSY, BUSY_SECONDS, BACKGROUND, UPGRADING, CORES, PRICE, WASTED,
-    BACKLOG, ARRIVALS, SLOWDOWN, HAND_OVER, MISS_RATE, WORKERS, RESTARTS, REFUSED, SPANS, LOADING, VARIANT, LOADED,
+    LOST, BACKLOG, ARRIVALS, SLOWDOWN, HAND_OVER, MISS_RATE, WORKERS, RESTARTS, REFUSED, SPANS, LOADING, VARIANT, LOADED,
     ROUTED, LOAD, GRAPH_BYTES, MEMORY_BYTES, PARAMS, RUN_MACS, EXPECTED, TAIL, COVERAGE,
 )  # fmt: skip
 """Read when scraped."""

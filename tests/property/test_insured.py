@@ -99,10 +99,11 @@ def _refused(outcomes: list[Outcome]) -> dict[int, tuple[float, str]]:
 @settings(max_examples=100, deadline=None)
 @given(trace=TRACES, lanes=st.integers(1, 2), insured=st.sets(st.integers(0, 59)))
 def test_background_lanes_change_nothing_for_others(trace: list[Request], lanes: int, insured: set[int]) -> None:
-    """In mixed traffic, too: who is not insured gets the same variant at the same moment with them and without."""
+    """In mixed traffic, too: who is not insured gets the same variant at the same moment with them and without.
+    Where losses insure all, nobody is such a one."""
 
     def others(background_lanes: int) -> dict[int, tuple[float, str | None]]:
-        subject = Watched(BudgetPolicy(CATALOGUE), lanes, background_lanes)
+        subject = Watched(BudgetPolicy(CATALOGUE, insures=False), lanes, background_lanes)
         mixed = {number: PolicyName.P2 if number in insured else PolicyName.K1 for number in range(len(trace))}
         return {
             one.job.id: (one.finished_s, one.decision.variant.name if one.decision else None)

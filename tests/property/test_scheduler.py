@@ -128,7 +128,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.now_s = max(self.now_s, start.decision.decided_at_s + seconds)
         run = None if fails else Observation(name, "JPEG", 0.0, 0.0, seconds, sure)
         if wanted and lane < LANES:
-            kept = not fails and start.job.question.insures
+            kept = not fails and start.decision.insured
             self.insured |= {start.job.id} if kept else set()
             self.finished += not kept
         self._take(self.subject.finish(self.now_s, lane, run))

@@ -232,7 +232,7 @@ async def test_shell_and_simulator_agree_on_every_request(lanes: int, stop_s: fl
     # The virtual clock ticks in microseconds.
     assert [seen[n][1] for n in expected] == pytest.approx([end_s for _, end_s in expected.values()], abs=1e-4)
     assert shell._scheduler.statistics(now_s).terminated == subject.statistics(now_s).terminated
-    assert (subject.statistics(now_s).terminated > 2) == (stop_s is not None)
+    assert (subject.statistics(now_s).terminated > 1) == (stop_s is not None)
 
 
 async def test_a_cancelled_request_leaves_the_queue() -> None:

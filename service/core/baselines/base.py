@@ -5,8 +5,8 @@ the refusal of what is hopeless, patience with what is late, admission and expla
 published rule gets the best queue there is, also where its paper had a plainer one (a queue per worker, first come
 first served): what a baseline loses here, it loses by its choice.
 
-None of them terminates a run, and none batches: on a CPU the time of a batch is linear in its size, so a batch only
-keeps its first image waiting for its last. Batch sizes are reduced to 1, the best value of their grid.
+None of them terminates a run or insures unasked, and none batches: on a CPU the time of a batch is linear in its size,
+so a batch only keeps its first image waiting for its last. Batch sizes are reduced to 1, the best value of their grid.
 """
 
 from abc import ABC, abstractmethod
@@ -31,6 +31,7 @@ class Baseline(BudgetPolicy, ABC):
     """
 
     terminates: bool = field(default=False, init=False)
+    insures: bool = field(default=False, init=False)
 
     def choose(self, situation: Situation, job: Job, fitting: tuple[Variant, ...]) -> Variant:
         """A job that names its variant or accuracy has one eligible variant, and no rule is asked about it."""
