@@ -153,7 +153,8 @@ class Routing(_Group):
     policy: PolicyName = Field(
         PolicyName.K1,
         description="What a request gets that names none: `k1` spends the budget on one run, `p2` answers by the "
-        "cheapest variant first and upgrades in spare time, `p3` upgrades only the least confident answers.",
+        "cheapest variant first and upgrades in spare time, `p3` upgrades only the least confident answers. While many "
+        "requests are lost to load, `k1` does as `p2`.",
     )
     route_untrained: bool = Field(
         False,

@@ -41,7 +41,7 @@ class PolicyName(StrEnum):
     """How a request's budget is spent."""
 
     K1 = "k1"
-    """One run, of the best variant that the budget buys."""
+    """One run, of the best variant that the budget buys; as P2 while many requests are lost to load."""
     P2 = "p2"
     """Insured: the cheapest variant first, whose answer is kept; then something better, in time nobody else needs."""
     P3 = "p3"

@@ -83,7 +83,7 @@ def _of_service(health: Health, fixed: Fixed) -> dict[Spec, Values]:
         table.BACKGROUND: now.background_lanes,
         table.UPGRADING: now.upgrading,
         table.WASTED: now.wasted_share,
-        table.LOST: now.lost_share,
+        table.LOSSES: now.lost_share,
         table.BACKLOG: now.backlog_s,
         table.ARRIVALS: now.arrivals_per_s,
         table.SLOWDOWN: health.latency.slowdown,

@@ -154,8 +154,8 @@ PRICE = _gauge(
 WASTED = _gauge(
     "wasted_ratio", "Share of the lanes' time that went into terminated runs, over ten seconds.", workers=Over.MEAN
 )
-LOST = _gauge(
-    "lost_ratio",
+LOSSES = _gauge(
+    "losses_ratio",
     "Share of the requests of the last 30 s that were refused or late and would have been in time alone. Above 0.02 all "
     "are insured.",
     workers=Over.MEAN,
@@ -232,7 +232,7 @@ COUNTED = (
 """Moved by events."""
 LIVE = (
     READY, INFO, WAITING, INSURED, LANES, THREADS, BUSY, BUSY_SECONDS, BACKGROUND, UPGRADING, CORES, PRICE, WASTED,
-    LOST, BACKLOG, ARRIVALS, SLOWDOWN, HAND_OVER, MISS_RATE, WORKERS, RESTARTS, REFUSED, SPANS, LOADING, VARIANT, LOADED,
+    LOSSES, BACKLOG, ARRIVALS, SLOWDOWN, HAND_OVER, MISS_RATE, WORKERS, RESTARTS, REFUSED, SPANS, LOADING, VARIANT, LOADED,
     ROUTED, LOAD, GRAPH_BYTES, MEMORY_BYTES, PARAMS, RUN_MACS, EXPECTED, TAIL, COVERAGE,
 )  # fmt: skip
 """Read when scraped."""

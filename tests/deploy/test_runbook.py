@@ -78,7 +78,7 @@ def test_queries_and_reasons_that_are_named_exist() -> None:
     queries = " ".join(block for language, block in FENCE.findall(PAGE) if language == "promql")
     assert set(OURS.findall(queries)) <= known_series()
     assert set(re.findall(r"effserve:[\w:]+", PAGE)) <= promql.recorded_names()
-    assert {"protects_waiting", "cheapest_none_fits"} <= set(Reason)
+    assert {"protects_waiting", "insures_under_load", "cheapest_none_fits"} <= set(Reason)
 
 
 def test_addresses_that_are_named_are_served() -> None:
