@@ -156,8 +156,8 @@ WASTED = _gauge(
 )
 LOSSES = _gauge(
     "losses_ratio",
-    "Share of the requests of the last 30 s that were refused or late and would have been in time alone. Above 0.02 all "
-    "are insured.",
+    "Share of the requests of the last 30 s that were refused or late and would have been in time alone. Above 0.02 "
+    "all get the cheapest variant first.",
     workers=Over.MEAN,
 )
 BACKLOG = _gauge("backlog_seconds", "Predicted work for each lane.", workers=Over.MEAN)
