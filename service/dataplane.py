@@ -123,7 +123,7 @@ class Dataplane:
         return f"<Dataplane ready={self.ready} draining={self.draining} {self._scheduler!r}>"
 
     async def classify(self, request: ClassifyRequest, on_answer: OnAnswer = lambda _: None) -> Answer:
-        """Answer one image; `on_answer` gets each answer that a better one may follow, where the policy insures.
+        """Answer one image; `on_answer` gets each answer that a better one may follow, where the decision insures.
 
         Raises `EffserveError`, or `asyncio.CancelledError` when the client went away.
         """

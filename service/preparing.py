@@ -233,4 +233,5 @@ def policy_of(settings: Settings, variants: Sequence[Variant], absent: Sequence[
         backlog_limit_s=settings.limits.backlog_ms / 1e3,
         patience_s=settings.limits.patience_ms / 1e3,
         terminates=routing.terminate_upgrades,
+        insures=routing.insure_under_load,
     )

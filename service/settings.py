@@ -153,8 +153,7 @@ class Routing(_Group):
     policy: PolicyName = Field(
         PolicyName.K1,
         description="What a request gets that names none: `k1` spends the budget on one run, `p2` answers by the "
-        "cheapest variant first and upgrades in spare time, `p3` upgrades only the least confident answers. While many "
-        "requests are lost to load, `k1` does as `p2`.",
+        "cheapest variant first and upgrades in spare time, `p3` upgrades only the least confident answers.",
     )
     route_untrained: bool = Field(
         False,
@@ -171,6 +170,11 @@ class Routing(_Group):
         True,
         description="Stop a running upgrade when a more urgent request would otherwise miss its deadline; its own "
         "request is answered by a cheaper variant. Off by itself where the execution provider cannot stop a run.",
+    )
+    insure_under_load: bool = Field(
+        True,
+        description="While more than 2 % of the requests are refused or late for want of a lane, answer those with "
+        "policy `k1` as with `p2`: the cheapest variant first, better ones in spare time, until the deadline.",
     )
     arrival_reserve: float = Field(
         0.75,
@@ -218,7 +222,7 @@ class Lanes(_Group):
         None,
         ge=0,
         le=1024,
-        description="Upgrades of policies `p2` and `p3` at the same time, on threads that the kernel runs only when a "
+        description="Upgrades of answers in hand at the same time, on threads that the kernel runs only when a "
         "core would idle. None, and at most: as many as lanes. There are none unless `lanes.provider` is `cpu` and "
         "`lanes.threads` 1, nor where the kernel has no such threads; the cheapest variant's answer is then the last.",
     )

@@ -163,8 +163,8 @@ def _load() -> Iterator[Panel]:
     yield lines(
         About(
             "Requests lost to load",
-            "Share of the requests of the last 30 s that were refused or late and would have been in time alone. Above 2 % "
-            "the cheapest variant answers everybody first, and better ones follow in spare time.",
+            "Share of the requests of the last 30 s that were refused or late and would have been in time alone. Above "
+            "2 % the cheapest variant answers first, and better ones follow in spare time.",
             Unit.SHARE,
         ),
         Query(worst(table.LOSSES), "lost"),

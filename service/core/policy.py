@@ -54,7 +54,7 @@ from service.core.values import Decision, Job, Mode, Reason, Variant
 MOST_WASTED = 0.1
 """Share of the lanes' time that may go into terminated runs."""
 MOST_LOST = 0.02
-"""Share of lost requests above which the cheapest answers first, everybody."""
+"""Share of lost requests above which everybody gets the cheapest variant first."""
 LEAST_AGAIN_S = 0.1
 """Nobody is told to come again sooner."""
 LATE_AGAIN_S = 1.0
@@ -277,12 +277,12 @@ class BudgetPolicy:
 
     def _decide(self, situation: Situation, job: Job) -> Decision:
         fitting = situation.fitting(job)
-        insured = job.question.insures or self._plays_safe(situation, job, fitting)
+        insured = job.question.insures or self._insures_unasked(situation, job, fitting)
         chosen = situation.cheapest(job) if insured else self.choose(situation, job, fitting)
         reason = explanation.reason(job.question, fitting, chosen, insured=insured)
         return self._decision(situation, job, chosen, fitting, reason, insured=insured)
 
-    def _plays_safe(self, situation: Situation, job: Job, fitting: tuple[Variant, ...]) -> bool:
+    def _insures_unasked(self, situation: Situation, job: Job, fitting: tuple[Variant, ...]) -> bool:
         """Whether too many were lost lately to begin with anything but the cheapest, where more is to be had."""
         state = situation.state
         losing = self.insures and state.lost_share > MOST_LOST and state.background_lanes > 0

@@ -28,8 +28,8 @@ bad moment could make every strict request look hopeless, nothing would run any 
 the moment has passed. Sparse requests that are served go on teaching, however long the pauses."""
 LOSS_WINDOW_S = 30.0
 """Time over which the share of lost requests is taken: longer than most lulls between bursts."""
-FORGIVEN = 50
-"""So many more are taken to have been in time: one or two of a few that were not are no sign of load."""
+PRIOR_IN_TIME = 50
+"""So many more are counted as in time: one lost of a few is no sign of load."""
 WASTE_WINDOW_S = 10.0
 """Time over which the share of terminated work is taken."""
 ARRIVAL_WINDOW_S = 1.0
@@ -64,7 +64,7 @@ class SchedulerStatistics:
     wasted_share: float
     """Share of the lanes' recent time that went into them."""
     lost_share: float
-    """Share of the last requests that were late or refused for want of a lane."""
+    """As policies see it: `SystemState.lost_share`."""
     busy_s: float
     """Time that lanes were at work since the start, what runs now counted until now."""
     background_busy_s: float
@@ -153,7 +153,7 @@ class Scheduler:
             held_s, tail_s = ended_s - ended.started_s, ended.tail_end_s - ended.started_s - ended.dispatch_s
             self.latency.observe(run, busy=ended.busy, tail_s=tail_s)
             self.latency.observe_dispatch(held_s - run.seconds)
-        if not (ended.abandoned or ended.fits) and ended_s > self._due_s(ended.job):
+        if run is not None and not ended.abandoned and not ended.fits and ended_s > self._due_s(ended.job):
             self._lose(now_s, ended.job)
         if run is not None and not ended.abandoned and ended.insured:
             self._background.keep(replace(ended.job, in_hand=ended.variant, confidence=run.confidence))
@@ -172,7 +172,7 @@ class Scheduler:
             self._lost.add(now_s, 1.0)
 
     def _lost_share(self, now_s: float) -> float:
-        return self._lost.total(now_s) / (self._came.total(now_s) + FORGIVEN)
+        return self._lost.total(now_s) / (self._came.total(now_s) + PRIOR_IN_TIME)
 
     def _end(self, now_s: float, lane: int) -> Running:
         ended = self._running.pop(lane)
@@ -219,11 +219,20 @@ class Scheduler:
 
     def cancel(self, now_s: float, job_id: int) -> list[Action]:
         """The client of a job has gone: one that waits is forgotten, one that runs is terminated where that works."""
+        hopeless = self._hopeless(job_id)
         actions = self._leave(now_s, job_id)
         if actions is None:
             return []
         self._cancelled += 1
+        if hopeless is not None and now_s > self._due_s(hopeless):
+            # As good as answered late: many clients wait for as long as their budget, and no longer.
+            self._lose(now_s, hopeless)
         return actions
+
+    def _hopeless(self, job_id: int) -> Job | None:
+        """A job that waits, or that nothing fitted any more when its run began."""
+        late = (run.job for run in self._running.values() if not (run.fits or run.abandoned))
+        return next((job for job in (*self._waiting, *late) if job.id == job_id), None)
 
     def adopt(self, now_s: float, policy: Policy, confidences: Iterable[float] | None = None) -> list[Action]:
         """From now on this policy decides: what is served has changed. Latencies of all it knows have been learnt.

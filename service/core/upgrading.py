@@ -1,4 +1,4 @@
-"""Policies P2 and P3: what becomes of an answer in hand. Pure, as all policies are.
+"""Policies P2 and P3, and K1 while many are lost: what becomes of an answer in hand. Pure, as all policies are.
 
 An insured request got its cheapest variant in its turn, as if every request had asked for the cheapest. What follows
 happens on background lanes, which take nothing from anybody: the foreground is the same to the moment, so whoever would
@@ -9,7 +9,8 @@ be answered in time without upgrades has an answer in hand in time, and it goes 
   what runs, in equal parts among the upgrades, and never more than one lane's.
 - One more upgrade must leave those that run enough to finish.
 - An answer goes out when nothing better fits any more, when the run for a better one is expected to come too late, and
-  at the latest `HAND_OVER_S` before the deadline.
+  at the latest `HAND_OVER_S` before the deadline; one that is kept unasked, because many requests are lost, also when
+  it has waited for long (`LONGEST_HOLD`) and no run for a better one can begin.
 - A cascade (P3) upgrades an answer once, and only if it is among the least confident of the last ones: as large a share
   of them as there is spare time for, at the mean rate of arrivals. The others go out at once.
 
@@ -30,6 +31,10 @@ from service.core.values import Job, Reason, Variant
 HAND_OVER_S = 0.005
 """An answer in hand goes out so long before it would have to: the p99 of how late an event loop's timer rings on a busy
 machine. Nothing that could still come in that time is worth a missed deadline."""
+
+LONGEST_HOLD = 2.0
+"""An answer that nobody asked to keep waits for an upgrade to begin until so many times the tail of the run that its
+budget would have bought alone has passed since its request came. Seconds of budget are no wish to wait for seconds."""
 
 LOOK_AGAIN_S = 0.05
 """When nobody comes any more, the rate of arrivals falls and nothing else tells."""
@@ -58,6 +63,8 @@ def deliveries_s(situation: Situation) -> Iterator[float]:
         else:
             for variant in better(situation, job)[-1:]:
                 yield _left_s(situation, job) - situation.tail_s(job, variant) + 2 * SOONEST_S
+            if not job.question.insures:
+                yield _kept_s(situation, job)
 
 
 class Spare:
@@ -81,9 +88,15 @@ class Spare:
 
     def _is_last(self, job: Job, run: Upgrade | None) -> bool:
         if run is None:
-            return not self._situation.state.background_lanes or not better(self._situation, job)
+            hopeful = self._situation.state.background_lanes > 0 and better(self._situation, job)
+            return not hopeful or self._waits_long(job)
         left_s = _left_s(self._situation, job)
         return left_s <= SOONEST_S or run.remaining_s > left_s
+
+    def _waits_long(self, job: Job) -> bool:
+        if job.question.insures or _kept_s(self._situation, job) > SOONEST_S:
+            return False
+        return not self._situation.state.idle_background or self._best(job) is None
 
     def _is_confident(self, job: Job) -> bool:
         """Whether others need an upgrade more: of all requests, that share can be upgraded at the price of this one.
@@ -130,6 +143,14 @@ class Spare:
 
 def _left_s(situation: Situation, job: Job) -> float:
     return situation.left_s(job) - HAND_OVER_S
+
+
+def _kept_s(situation: Situation, job: Job) -> float:
+    """Seconds for which an answer that nobody asked to keep may still wait for an upgrade."""
+    since_s = situation.now_s - job.submitted_s
+    tails_s = [situation.tail_s(job, variant) for variant in situation.eligible(job)]
+    bought_s = next((tail_s for tail_s in tails_s if tail_s <= situation.left_s(job) + since_s), tails_s[-1])
+    return LONGEST_HOLD * bought_s - since_s
 
 
 def _insured(situation: Situation) -> Iterator[Job]:

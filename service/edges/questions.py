@@ -65,9 +65,10 @@ class PlanParameters(BaseModel):
     )
     policy: PolicyName | None = Field(
         None,
-        description="How the budget is spent: `k1` on one run of the best variant it buys, `p2` on the cheapest first, "
-        "whose answer is kept, and then on something better in time that nobody else needs, `p3` likewise, but only "
-        "where the first answer is among the least confident, and then both answer together.",
+        description="How the budget is spent: `k1` on one run of the best variant it buys (while many requests are "
+        "lost to load, as `p2`), `p2` on the cheapest first, whose answer is kept, and then on something better in "
+        "time that nobody else needs, `p3` likewise, but only where the first answer is among the least confident, "
+        "and then both answer together.",
     )
 
 

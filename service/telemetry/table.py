@@ -155,10 +155,10 @@ WASTED = _gauge(
     "wasted_ratio", "Share of the lanes' time that went into terminated runs, over ten seconds.", workers=Over.MEAN
 )
 LOSSES = _gauge(
-    "losses_ratio",
-    "Share of the requests of the last 30 s that were refused or late and would have been in time alone. Above 0.02 "
-    "all get the cheapest variant first.",
-    workers=Over.MEAN,
+    "lost_requests_ratio",
+    "Requests of the last 30 s that were refused or late and would have been in time alone, over all of them and 50 "
+    "more. Above 0.02 the cheapest variant answers first (`insures_under_load`).",
+    workers=Over.LARGEST,
 )
 BACKLOG = _gauge("backlog_seconds", "Predicted work for each lane.", workers=Over.MEAN)
 ARRIVALS = _gauge("arrivals_per_second", "Arrivals over the last second.", workers=Over.SUM)

@@ -26,6 +26,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     write_variant(folder / "store", "b0")
     write_variant(folder / "store", "b1", resolution=SLOW_PX)
     settings = {"EFFSERVE_LANES_COUNT": "1", "EFFSERVE_LANES_THREADS": "1", "EFFSERVE_LIMITS_PATIENCE_MS": "60000"}
+    settings["EFFSERVE_ROUTING_INSURE_UNDER_LOAD"] = "false"
     with serving(folder / "store", folder, settings) as running:
         yield running
 

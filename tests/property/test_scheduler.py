@@ -65,7 +65,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.busy[start.lane] = start
         assert (start.job.in_hand is not None) == (start.lane >= LANES), "a run on the wrong kind of lane"
         if start.job.in_hand is not None:
-            event("an upgrade began")
+            event(f"an upgrade began, asked for: {start.job.question.insures}")
             assert TIMES_S[start.decision.variant.name] > TIMES_S[start.job.in_hand.name]
             assert start.job.id in self.insured
             return

@@ -148,12 +148,13 @@ def _shell(
     stop_s: float | None = None,
     upgrade_error: Exception | None = None,
     confidences: tuple[float, ...] = (),
+    **options: object,
 ) -> Lanes:
     """As many background lanes as others."""
     cores = Cores(lanes)
     threads = [TimedLane(cores, error) for _ in range(lanes)]
     threads += [BackgroundLane(cores, upgrade_error) for _ in range(lanes)]
-    rule = scheduler(lanes, background_lanes=lanes, stop_s=stop_s, confidences=confidences)
+    rule = scheduler(lanes, background_lanes=lanes, stop_s=stop_s, confidences=confidences, **options)  # type: ignore[arg-type]
     return Lanes(rule, [*threads], asyncio.get_running_loop().time, _judge)
 
 
@@ -218,13 +219,14 @@ def _hanging(name: str) -> bytes:
     return next(one for one in bodies if _seconds(variant(name), one) > 4 * TIMES_S[name] and _seconds(B0, one) < 0.05)
 
 
+@pytest.mark.parametrize("insures", [True, False])
 @pytest.mark.parametrize("stop_s", [None, STOP_S])
 @pytest.mark.parametrize("lanes", [1, 2, 3])
-async def test_shell_and_simulator_agree_on_every_request(lanes: int, stop_s: float | None) -> None:
+async def test_shell_and_simulator_agree_on_every_request(lanes: int, stop_s: float | None, insures: bool) -> None:
     """Same trace, same scheduler: the same variant or error for each request at the same moment, whether runs can be
-    terminated or not."""
-    arrivals, shell = _trace(lanes, lanes), _shell(lanes, stop_s=stop_s)
-    subject = scheduler(lanes, background_lanes=lanes, stop_s=stop_s)
+    terminated or not, and whether losses insure all or not."""
+    arrivals, shell = _trace(lanes, lanes), _shell(lanes, stop_s=stop_s, insures=insures)
+    subject = scheduler(lanes, background_lanes=lanes, stop_s=stop_s, insures=insures)
     expected = _simulated(subject, arrivals)
     seen = await _replay(shell, arrivals)
     now_s = asyncio.get_running_loop().time()
@@ -232,7 +234,7 @@ async def test_shell_and_simulator_agree_on_every_request(lanes: int, stop_s: fl
     # The virtual clock ticks in microseconds.
     assert [seen[n][1] for n in expected] == pytest.approx([end_s for _, end_s in expected.values()], abs=1e-4)
     assert shell._scheduler.statistics(now_s).terminated == subject.statistics(now_s).terminated
-    assert (subject.statistics(now_s).terminated > 1) == (stop_s is not None)
+    assert (subject.statistics(now_s).terminated > (1 if insures else 2)) == (stop_s is not None)
 
 
 async def test_a_cancelled_request_leaves_the_queue() -> None:
