@@ -45,6 +45,7 @@ class Situation:
         self._expected_respond_s = costs.expected_respond_s()
         self._dispatch_s = costs.dispatch_s()
         self._least_s: dict[tuple[str | None, float | None, float], float] = {}
+        self._tails: dict[tuple[str | None, float | None, float, bool], tuple[tuple[Variant, float], ...]] = {}
 
     def eligible(self, job: Job) -> tuple[Variant, ...]:
         """What the job leaves to choose from, most accurate first."""
@@ -82,6 +83,14 @@ class Situation:
         if least_s is None:
             least_s = self._least_s[alike] = self.keeps_s(job, self.cheapest(job))
         return least_s
+
+    def tails_s(self, job: Job) -> tuple[tuple[Variant, float], ...]:
+        """Eligible variants with their tails, most accurate first; kept, for all who ask alike."""
+        alike = job.question.variant, job.question.min_top1, job.decode_s, job.terminated is None
+        tails_s = self._tails.get(alike)
+        if tails_s is None:
+            tails_s = self._tails[alike] = tuple((v, self.tail_s(job, v)) for v in self.eligible(job))
+        return tails_s
 
     def fitting(self, job: Job) -> tuple[Variant, ...]:
         """Eligible variants whose tail fits what is left, most accurate first."""

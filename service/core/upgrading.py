@@ -40,15 +40,18 @@ LOOK_AGAIN_S = 0.05
 """When nobody comes any more, the rate of arrivals falls and nothing else tells."""
 
 
-def better(situation: Situation, job: Job) -> tuple[Variant, ...]:
-    """What is more accurate than the answer in hand and fits what is left, most accurate first.
+def better(situation: Situation, job: Job, *, quickest_first: bool = False) -> Iterator[tuple[Variant, float]]:
+    """What is more accurate than the answer in hand and fits what is left, with its tail; most accurate first.
 
     Nothing once a cascade was upgraded: what comes then is the average of two.
     """
     if job.question.cascades and job.confidence == 1.0:
-        return ()
+        return
     known, left_s = 0.0 if job.in_hand is None else rank(job.in_hand), _left_s(situation, job)
-    return tuple(v for v in situation.eligible(job) if rank(v) > known and situation.tail_s(job, v) <= left_s)
+    tails_s = situation.tails_s(job)
+    for variant, tail_s in reversed(tails_s) if quickest_first else tails_s:
+        if tail_s <= left_s and rank(variant) > known:
+            yield variant, tail_s
 
 
 def deliveries_s(situation: Situation) -> Iterator[float]:
@@ -61,8 +64,8 @@ def deliveries_s(situation: Situation) -> Iterator[float]:
         if job.id in running:
             yield _left_s(situation, job)
         else:
-            for variant in better(situation, job)[-1:]:
-                yield _left_s(situation, job) - situation.tail_s(job, variant) + 2 * SOONEST_S
+            for _, tail_s in islice(better(situation, job, quickest_first=True), 1):
+                yield _left_s(situation, job) - tail_s + 2 * SOONEST_S
             if not job.question.insures:
                 yield _kept_s(situation, job)
 
@@ -88,10 +91,13 @@ class Spare:
 
     def _is_last(self, job: Job, run: Upgrade | None) -> bool:
         if run is None:
-            hopeful = self._situation.state.background_lanes > 0 and better(self._situation, job)
+            hopeful = self._situation.state.background_lanes > 0 and self._quickest(job) is not None
             return not hopeful or self._waits_long(job)
         left_s = _left_s(self._situation, job)
         return left_s <= SOONEST_S or run.remaining_s > left_s
+
+    def _quickest(self, job: Job) -> Variant | None:
+        return next((variant for variant, _ in better(self._situation, job, quickest_first=True)), None)
 
     def _waits_long(self, job: Job) -> bool:
         if job.question.insures or _kept_s(self._situation, job) > SOONEST_S:
@@ -106,7 +112,9 @@ class Spare:
         if not job.question.cascades:
             return False
         state, situation = self._situation.state, self._situation
-        price_s = situation.expected_s(job, self._best(job) or better(situation, job)[-1])
+        upgrade = self._best(job) or self._quickest(job)
+        assert upgrade is not None, "an answer that nothing can better is delivered"
+        price_s = situation.expected_s(job, upgrade)
         spare = max(self._lanes - state.calm_arrivals_per_s * situation.least_s(job), 0.0)
         wanted = state.calm_arrivals_per_s * price_s
         return job.confidence > threshold(state.confidences, spare / wanted if wanted else 1.0)
@@ -122,7 +130,7 @@ class Spare:
     def _best(self, job: Job) -> Variant | None:
         runs = len(self._situation.state.upgrades)
         share_s = self._share_s(job, runs + 1)
-        able = (v for v in better(self._situation, job) if self._situation.expected_s(job, v) <= share_s)
+        able = (v for v, _ in better(self._situation, job) if self._situation.expected_s(job, v) <= share_s)
         best = next(able, None)
         return None if best is None or any(self._spoils(run, runs) for run in self._situation.state.upgrades) else best
 
@@ -148,8 +156,8 @@ def _left_s(situation: Situation, job: Job) -> float:
 def _kept_s(situation: Situation, job: Job) -> float:
     """Seconds for which an answer that nobody asked to keep may still wait for an upgrade."""
     since_s = situation.now_s - job.submitted_s
-    tails_s = [situation.tail_s(job, variant) for variant in situation.eligible(job)]
-    bought_s = next((tail_s for tail_s in tails_s if tail_s <= situation.left_s(job) + since_s), tails_s[-1])
+    tails_s, left_s = situation.tails_s(job), situation.left_s(job) + since_s
+    bought_s = next((tail_s for _, tail_s in tails_s if tail_s <= left_s), tails_s[-1][1])
     return LONGEST_HOLD * bought_s - since_s
 
 
