@@ -122,7 +122,7 @@ class Dataplane:
     def __repr__(self) -> str:
         return f"<Dataplane ready={self.ready} draining={self.draining} {self._scheduler!r}>"
 
-    async def classify(self, request: ClassifyRequest, on_answer: OnAnswer = lambda _: None) -> Answer:
+    async def classify(self, request: ClassifyRequest, on_answer: OnAnswer | None = None) -> Answer:
         """Answer one image; `on_answer` gets each answer that a better one may follow, where the decision insures.
 
         Raises `EffserveError`, or `asyncio.CancelledError` when the client went away.
@@ -130,7 +130,7 @@ class Dataplane:
         with self._lanes.grace.inside():
             return await self._classify(request, on_answer)
 
-    async def _classify(self, request: ClassifyRequest, on_answer: OnAnswer) -> Answer:
+    async def _classify(self, request: ClassifyRequest, on_answer: OnAnswer | None) -> Answer:
         started_s = request.question.deadline.started_s
         attempts: list[Attempt] = []
         try:
@@ -142,7 +142,8 @@ class Dataplane:
                 return self._answer(request, header, received_s, served, final=final)
 
             def earlier(served: Served) -> None:
-                on_answer(answer_with(served, final=False))
+                if on_answer is not None:
+                    on_answer(answer_with(served, final=False))
 
             answer = answer_with(await self._lanes.run(job, request.body, earlier, attempts.append), final=True)
         except BaseException as error:

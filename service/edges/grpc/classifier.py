@@ -11,7 +11,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from service.core.errors import EffserveError, ErrorKind
-from service.core.messages import Answer, ClassifyRequest
+from service.core.messages import ClassifyRequest
 from service.core.trace import Tracer, untraced
 from service.core.values import Question
 from service.dataplane import Dataplane
@@ -153,13 +153,10 @@ class Classifier(classifier_pb2_grpc.ClassifierServicer):
             asked = checked(ClassifyParameters, convert.classify_parameters(message, time_left_s))
             wanted = question(asked if put is None else insured(asked), started_s, self._defaults)
 
-        def earlier(answer: Answer) -> None:
-            if put is not None:
-                put(convert.classify_response(answer))
-
         with self._telling(caller, started_s, wanted):
             body = self._within_limit(message.image)
         asking = ClassifyRequest(body, wanted, caller.request_id, PROTOCOL, asked.top_k, caller.trace)
+        earlier = None if put is None else lambda answer: put(convert.classify_response(answer))
         answer = await self._dataplane.classify(asking, earlier)
         with self._telling(caller, started_s, wanted):
             response = convert.classify_response(answer)

@@ -153,10 +153,6 @@ class _Application(FastAPI):
         return self.openapi_schema
 
 
-def _ignored(_: Answer) -> None:
-    """Who does not ask for them gets no earlier answers."""
-
-
 class _Edge:
     def __init__(
         self,
@@ -346,7 +342,11 @@ class _Edge:
         return await self.on_failure(request, fault(error))
 
     async def _classified(
-        self, request: Request, asked: ClassifyParameters, show: Callable[[Answer], T], on_answer: OnAnswer = _ignored
+        self,
+        request: Request,
+        asked: ClassifyParameters,
+        show: Callable[[Answer], T],
+        on_answer: OnAnswer | None = None,
     ) -> T:
         """The last answer as shown; `on_answer` gets those before it. Cancelled when the client goes away."""
         wanted = question(asked, started_s(request, self._clock), self._defaults)
