@@ -25,6 +25,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from service.core.policy import MOST_LOST
 from service.core.values import Mode, PolicyName
 from service.pipeline.session import ExecutionProvider
 from service.repository import StoreChanges
@@ -173,8 +174,8 @@ class Routing(_Group):
     )
     insure_under_load: bool = Field(
         True,
-        description="While more than 2 % of the requests are refused or late for want of a lane, answer those with "
-        "policy `k1` as with `p2`: the cheapest variant first, better ones in spare time, until the deadline.",
+        description=f"While more than {MOST_LOST * 100:g} % of the requests are refused or late for want of a lane, "
+        "answer those with policy `k1` as with `p2`: the cheapest variant first, better ones in spare time.",
     )
     arrival_reserve: float = Field(
         0.75,

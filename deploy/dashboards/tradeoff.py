@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 from deploy.dashboards.panels import About, Column, Panel, Query, Unit, against, by_variant, lines, number
 from deploy.dashboards.promql import quantile, rate, recorded, series, worst
+from service.core.policy import MOST_LOST
+from service.core.scheduler import LOSS_WINDOW_S
 from service.telemetry import table
 
 TITLE = "effserve: trade-off"
@@ -163,8 +165,9 @@ def _load() -> Iterator[Panel]:
     yield lines(
         About(
             "Requests lost to load",
-            "Share of the requests of the last 30 s that were refused or late and would have been in time alone. Above "
-            "2 % the cheapest variant answers first, and better ones follow in spare time.",
+            f"Share of the requests of the last {LOSS_WINDOW_S:g} s that were refused or late and would have been in "
+            f"time alone. Above {MOST_LOST * 100:g} % the cheapest variant answers first, and better ones follow in "
+            "spare time.",
             Unit.SHARE,
         ),
         Query(worst(table.LOSSES), "lost"),

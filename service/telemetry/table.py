@@ -8,6 +8,9 @@ import bisect
 from dataclasses import dataclass
 from enum import StrEnum
 
+from service.core.policy import MOST_LOST
+from service.core.scheduler import LOSS_WINDOW_S, PRIOR_IN_TIME
+
 LATENCY_BUCKETS_S = (
     0.0005, 0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5,
     10,
@@ -156,8 +159,8 @@ WASTED = _gauge(
 )
 LOSSES = _gauge(
     "lost_requests_ratio",
-    "Requests of the last 30 s that were refused or late and would have been in time alone, over all of them and 50 "
-    "more. Above 0.02 the cheapest variant answers first (`insures_under_load`).",
+    f"Requests of the last {LOSS_WINDOW_S:g} s that were refused or late and would have been in time alone, over all "
+    f"of them and {PRIOR_IN_TIME} more. Above {MOST_LOST:g} the cheapest variant answers first (`insures_under_load`).",
     workers=Over.LARGEST,
 )
 BACKLOG = _gauge("backlog_seconds", "Predicted work for each lane.", workers=Over.MEAN)
