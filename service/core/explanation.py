@@ -17,12 +17,12 @@ def candidates(
 def _candidate(
     situation: Situation, variant: Variant, job: Job, fitting: tuple[Variant, ...], chosen: Variant, *, insured: bool
 ) -> Candidate:
-    chosen_it = variant == chosen
+    refused = None if variant == chosen else _verdict(situation, variant, job, fitting, chosen, insured=insured)
     return Candidate(
         variant=variant,
         expected_s=situation.expected_s(job, variant),
         tail_s=situation.tail_s(job, variant),
-        verdict=Verdict.CHOSEN if chosen_it else _verdict(situation, variant, job, fitting, chosen, insured=insured),
+        verdict=refused or Verdict.CHOSEN,
     )
 
 

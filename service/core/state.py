@@ -97,8 +97,7 @@ class SystemState:
     wasted_share: float = 0.0
     """Share of the lanes' recent time that went into runs which were then terminated."""
     lost_share: float = 0.0
-    """Of the requests of the last half minute, and 50 more, the share that was refused or late for want of a lane:
-    alone they would have been in time."""
+    """Share of the last requests that was refused or late for want of a lane: alone they would have been in time."""
     insured: tuple[Job, ...] = ()
     """Jobs with an answer in hand, in deadline order; some are being upgraded."""
     upgrades: tuple[Upgrade, ...] = ()
