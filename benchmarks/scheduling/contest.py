@@ -35,6 +35,7 @@ class Contestant:
 CONTESTANTS = (
     Contestant(K1, ours=True),
     Contestant("k1-no-termination", ours=True),
+    Contestant("k1-uninsured", ours=True),
     Contestant("p2", K1, ours=True, spends=PolicyName.P2),
     Contestant("p3", K1, ours=True, spends=PolicyName.P3, labelled=True),
     Contestant(SAFE, "static", cheapest=True),
@@ -58,11 +59,12 @@ RIVALS = ("slackfit", "model-switching")
 SWEPT = (
     Contestant("k1, reserve 4", K1, ours=True, plain={"arrival_reserve": 4.0}),
     Contestant("k1, reserve 2", K1, ours=True, plain={"arrival_reserve": 2.0}),
-    Contestant("k1, reserve 0", K1, ours=True, plain={"arrival_reserve": 0.0}),
-    Contestant("k1, lanes twice", K1, ours=True, plain={"arrival_reserve": 0.0, "utilisation": 2.0}),
+    Contestant("k1, reserve 0", "k1-uninsured", ours=True, plain={"arrival_reserve": 0.0}),
+    Contestant("k1, lanes twice", "k1-uninsured", ours=True, plain={"arrival_reserve": 0.0, "utilisation": 2.0}),
 )
-"""K1 from careful to reckless: its reserve for arrivals, and at the end a look-ahead that counts each lane twice. They
-do not compete; they show what K1's accuracy is at another attainment."""
+"""K1 from careful to reckless: its reserve for arrivals, then none and no insurance either, which would make up for it,
+and at the end a look-ahead that counts each lane twice. They do not compete; they show what K1's accuracy is at another
+attainment."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -238,7 +238,7 @@ class BudgetPolicy:
 
         Lanes that are about to stop count as free then, so one who is urgent makes one run stop.
         """
-        if situation.stop_s is None:
+        if situation.stop_s is None or not any(map(situation.makes_room, situation.state.running)):
             return None
         free_s = situation.free_lanes_s()
         for job in islice(situation.timely(), MOST_DEADLINES):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from itertools import islice
 
-from service.core.catalogue import Catalogue
+from service.core.catalogue import Catalogue, rank
 from service.core.errors import EffserveError, ErrorKind
 from service.core.state import Costs, Running, SystemState, free_lanes_s, wait_s
 from service.core.values import Deadline, Job, Mode, Variant, urgency
@@ -46,6 +46,7 @@ class Situation:
         self._dispatch_s = costs.dispatch_s()
         self._least_s: dict[tuple[str | None, float | None, float], float] = {}
         self._tails: dict[tuple[str | None, float | None, float, bool], tuple[tuple[Variant, float], ...]] = {}
+        self._better: dict[tuple[str | None, float | None, float, str], tuple[tuple[Variant, float], ...]] = {}
 
     def eligible(self, job: Job) -> tuple[Variant, ...]:
         """What the job leaves to choose from, most accurate first."""
@@ -91,6 +92,17 @@ class Situation:
         if tails_s is None:
             tails_s = self._tails[alike] = tuple((v, self.tail_s(job, v)) for v in self.eligible(job))
         return tails_s
+
+    def better_s(self, job: Job) -> tuple[tuple[Variant, float], ...]:
+        """Those of `tails_s` that are more accurate than the answer in hand; kept likewise."""
+        if job.in_hand is None:
+            return self.tails_s(job)
+        alike = job.question.variant, job.question.min_top1, job.decode_s, job.in_hand.name
+        better_s = self._better.get(alike)
+        if better_s is None:
+            known = rank(job.in_hand)
+            better_s = self._better[alike] = tuple(one for one in self.tails_s(job) if rank(one[0]) > known)
+        return better_s
 
     def fitting(self, job: Job) -> tuple[Variant, ...]:
         """Eligible variants whose tail fits what is left, most accurate first."""

@@ -22,7 +22,6 @@ from functools import cached_property
 from itertools import islice
 
 from service.core.actions import Deliver
-from service.core.catalogue import rank
 from service.core.confidence import threshold
 from service.core.situation import MOST_DEADLINES, SOONEST_S, Situation
 from service.core.state import Upgrade
@@ -40,18 +39,15 @@ LOOK_AGAIN_S = 0.05
 """When nobody comes any more, the rate of arrivals falls and nothing else tells."""
 
 
-def better(situation: Situation, job: Job, *, quickest_first: bool = False) -> Iterator[tuple[Variant, float]]:
+def better(situation: Situation, job: Job) -> list[tuple[Variant, float]]:
     """What is more accurate than the answer in hand and fits what is left, with its tail; most accurate first.
 
     Nothing once a cascade was upgraded: what comes then is the average of two.
     """
     if job.question.cascades and job.confidence == 1.0:
-        return
-    known, left_s = 0.0 if job.in_hand is None else rank(job.in_hand), _left_s(situation, job)
-    tails_s = situation.tails_s(job)
-    for variant, tail_s in reversed(tails_s) if quickest_first else tails_s:
-        if tail_s <= left_s and rank(variant) > known:
-            yield variant, tail_s
+        return []
+    left_s = _left_s(situation, job)
+    return [one for one in situation.better_s(job) if one[1] <= left_s]
 
 
 def deliveries_s(situation: Situation) -> Iterator[float]:
@@ -64,7 +60,7 @@ def deliveries_s(situation: Situation) -> Iterator[float]:
         if job.id in running:
             yield _left_s(situation, job)
         else:
-            for _, tail_s in islice(better(situation, job, quickest_first=True), 1):
+            for _, tail_s in better(situation, job)[-1:]:
                 yield _left_s(situation, job) - tail_s + 2 * SOONEST_S
             if not job.question.insures:
                 yield _kept_s(situation, job)
@@ -91,13 +87,10 @@ class Spare:
 
     def _is_last(self, job: Job, run: Upgrade | None) -> bool:
         if run is None:
-            hopeful = self._situation.state.background_lanes > 0 and self._quickest(job) is not None
-            return not hopeful or self._waits_long(job)
+            hopeless = not self._situation.state.background_lanes or not better(self._situation, job)
+            return hopeless or self._waits_long(job)
         left_s = _left_s(self._situation, job)
         return left_s <= SOONEST_S or run.remaining_s > left_s
-
-    def _quickest(self, job: Job) -> Variant | None:
-        return next((variant for variant, _ in better(self._situation, job, quickest_first=True)), None)
 
     def _waits_long(self, job: Job) -> bool:
         if job.question.insures or _kept_s(self._situation, job) > SOONEST_S:
@@ -112,8 +105,8 @@ class Spare:
         if not job.question.cascades:
             return False
         state, situation = self._situation.state, self._situation
-        upgrade = self._best(job) or self._quickest(job)
-        assert upgrade is not None, "an answer that nothing can better is delivered"
+        quickest, _ = better(self._situation, job)[-1]
+        upgrade = self._best(job) or quickest
         price_s = situation.expected_s(job, upgrade)
         spare = max(self._lanes - state.calm_arrivals_per_s * situation.least_s(job), 0.0)
         wanted = state.calm_arrivals_per_s * price_s
@@ -121,22 +114,26 @@ class Spare:
 
     def upgrade(self) -> tuple[Job, Variant] | None:
         """What to start on an idle background lane."""
-        if not self._situation.state.idle_background:
+        if not self._situation.state.idle_background or self._is_full:
             return None
         running = {run.job.id for run in self._situation.state.upgrades}
         found = ((job, self._best(job)) for job in _insured(self._situation) if job.id not in running)
         return next(((job, variant) for job, variant in found if variant is not None), None)
 
     def _best(self, job: Job) -> Variant | None:
-        runs = len(self._situation.state.upgrades)
-        share_s = self._share_s(job, runs + 1)
-        able = (v for v, _ in better(self._situation, job) if self._situation.expected_s(job, v) <= share_s)
-        best = next(able, None)
-        return None if best is None or any(self._spoils(run, runs) for run in self._situation.state.upgrades) else best
+        if self._is_full:
+            return None
+        share_s = self._share_s(job, len(self._situation.state.upgrades) + 1)
+        return next((v for v, _ in better(self._situation, job) if self._situation.expected_s(job, v) <= share_s), None)
 
-    def _spoils(self, run: Upgrade, runs: int) -> bool:
-        """Whether a run would finish among `runs`, and not among one more."""
-        return self._share_s(run.job, runs + 1) < run.remaining_s <= self._share_s(run.job, runs)
+    @cached_property
+    def _is_full(self) -> bool:
+        """Whether one more upgrade would keep one of those that run from finishing."""
+        upgrades = self._situation.state.upgrades
+        runs = len(upgrades)
+        return any(
+            self._share_s(run.job, runs + 1) < run.remaining_s <= self._share_s(run.job, runs) for run in upgrades
+        )
 
     def _share_s(self, job: Job, runs: int) -> float:
         """What one of `runs` upgrades gets until the job's answer has to go."""

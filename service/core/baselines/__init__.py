@@ -48,6 +48,7 @@ REGISTRY: Mapping[str, Entry] = MappingProxyType(
     {
         "k1": Entry(BudgetPolicy, _LOOK_AHEAD),
         "k1-no-termination": Entry(partial(BudgetPolicy, terminates=False), _LOOK_AHEAD),
+        "k1-uninsured": Entry(partial(BudgetPolicy, insures=False), _LOOK_AHEAD),
         "p2": Entry(BudgetPolicy, _LOOK_AHEAD, spends=PolicyName.P2),
         "p3": Entry(BudgetPolicy, _LOOK_AHEAD, spends=PolicyName.P3),
         "static": Entry(Static, of_variant=True),

@@ -19,6 +19,7 @@ POLICIES = {
     "p2": ("P2, insured", "P", BLUE),
     "p3": ("P3, cascade", "X", BLUE),
     "k1-no-termination": ("K1 without termination", "*", SKY),
+    "k1-uninsured": ("K1 without insurance", "H", SKY),
     "static-cheapest": ("cheapest alone", "s", INK),
     "static": ("static, tuned", "s", GREY),
     "clipper": ("Clipper", "D", GREY),
