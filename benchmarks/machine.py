@@ -200,6 +200,11 @@ def _field(path: Path, name: str) -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
 
 
+def is_dirty(commit: str) -> bool:
+    """Whether what ran was not what was committed, by what `describe` says of it."""
+    return commit.endswith("+")
+
+
 def _commit() -> str:
     try:
         commit = _git("rev-parse", "--short", "HEAD")

@@ -81,8 +81,10 @@ def main(
     except (SimulationError, OSError, *EVALUATION_ERRORS) as error:
         say(" ".join(str(error).split()))
         raise typer.Exit(2) from error
-    wanted_processes, kept = processes or usable_cores(), None if quick else path.with_suffix(".cells")
-    made = run(Campaign(offer, wanted, wanted_processes, known, kept), say)
+    # What variants of a store cost is measured anew each time.
+    kept = None if quick or store else path.with_suffix(".cells")
+    read = [file for file in (Path(times), *(trace or [])) if file.is_file()]
+    made = run(Campaign(offer, wanted, processes or usable_cores(), known, kept, read), say)
     write(path, made)
     report.show(page.tables(made))
     say(f"written to {path}")

@@ -1,5 +1,6 @@
 """All cells, on several processes, and what is judged from them."""
 
+import hashlib
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -33,7 +34,9 @@ class Campaign:
     labels: Labels | None = None
     """What variants answer on real images; None: an answer is worth what is known of its variant."""
     kept: Path | None = None
-    """Where finished cells are kept, so that a campaign that was stopped goes on."""
+    """Where finished cells are kept, so that a campaign that was stopped goes on; not of code that is not committed."""
+    read: Sequence[Path] = ()
+    """Files whose contents it depends on."""
 
     @property
     def accuracies(self) -> str:
@@ -46,7 +49,7 @@ class Campaign:
 def run(campaign: Campaign, announce: Announce) -> Study:
     """Everything. `announce` is told of each cell that is done."""
     here = asdict(machine.describe())
-    kept = Kept(campaign.kept, f"{here['commit']} {campaign.offer.source.label} {campaign.offer.effort}")
+    kept = Kept(None if machine.is_dirty(here["commit"]) else campaign.kept, _made_with(campaign, here["commit"]))
     results = _played(campaign, kept, announce)
     return Study(
         machine=here,
@@ -55,6 +58,14 @@ def run(campaign: Campaign, announce: Announce) -> Study:
         series=tuple(_series(cell, results, campaign.offer) for cell in COURSES if cell in campaign.cells),
         cells=tuple(results),
     )
+
+
+def _made_with(campaign: Campaign, commit: str) -> str:
+    """Equal for campaigns whose cells come out equal."""
+    contents = hashlib.sha256()
+    for path in campaign.read:
+        contents.update(path.read_bytes())
+    return f"{commit} {campaign.offer.source.label} {campaign.offer.effort} {contents.hexdigest()}"
 
 
 def _played(campaign: Campaign, kept: Kept, announce: Announce) -> list[CellResult]:

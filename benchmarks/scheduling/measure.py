@@ -47,6 +47,9 @@ class Sheet:
     answers: Counter[str]
     rejected: int
     terminated: int
+    """Runs that were stopped; like what follows, of the whole trace, with the warm-up."""
+    played: int
+    """Requests of the whole trace."""
     wasted_s: float
     lane_s: float
     events_s: "array[float]"
@@ -58,7 +61,7 @@ class Sheet:
 
 
 def sheet(played: Played, world: World, worth: Worth = known_accuracy) -> Sheet:
-    """Request by request, without those of the warm-up."""
+    """Request by request, without those of the warm-up; what cannot be told of single requests is of all."""
     count, first = len(world.arrivals_s), round(WARM_UP * len(world.arrivals_s))
     met, worths = np.zeros(count), np.zeros(count)
     for outcome in played.outcomes:
@@ -72,6 +75,7 @@ def sheet(played: Played, world: World, worth: Worth = known_accuracy) -> Sheet:
         answers=Counter(outcome.decision.variant.name for outcome in counted if outcome.decision is not None),
         rejected=sum(outcome.error is not None for outcome in counted),
         terminated=played.terminated,
+        played=count,
         wasted_s=played.wasted_s,
         lane_s=world.lanes * (ends_s - float(world.arrivals_s[0])),
         events_s=played.events_s,
@@ -143,7 +147,7 @@ def _result(
         variants={v.name: round(answers[v.name] / max(answers.total(), 1), DIGITS) for v in world.variants},
         late=round(1 - met / requests - rejected, DIGITS),
         rejected=round(rejected, DIGITS),
-        terminated=round(sum(one.terminated for one in ours) / requests, DIGITS),
+        terminated=round(sum(one.terminated for one in ours) / sum(one.played for one in ours), DIGITS),
         wasted=round(sum(one.wasted_s for one in ours) / sum(one.lane_s for one in ours), DIGITS),
         decision_us_p50=round(p50_us, 1),
         decision_us_p99=round(p99_us, 1),

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -122,7 +123,11 @@ def test_a_family_is_a_process_with_all_that_came_of_it() -> None:
         child.stdout.readline()
         found = machine.family(os.getpid())
         running.pause([child.pid])
-        states = [machine.state(pid) for pid in machine.family(child.pid)]
+        # A signal takes effect when its process has its turn.
+        until_s = time.monotonic() + 10
+        while (states := [machine.state(pid) for pid in machine.family(child.pid)]) != ["T", "T"]:
+            if time.monotonic() > until_s:
+                break
         running.go_on([child.pid])
         assert found[0] == os.getpid()
         assert child.pid in found
