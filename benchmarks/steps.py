@@ -88,7 +88,7 @@ def _submit(waiting: int) -> Step:
 
 
 def _policy() -> BudgetPolicy:
-    return BudgetPolicy(Catalogue(FAMILY), backlog_limit_s=1e6)
+    return BudgetPolicy(Catalogue(FAMILY))
 
 
 def _latency() -> LatencyModel:

@@ -230,7 +230,6 @@ def policy_of(settings: Settings, variants: Sequence[Variant], absent: Sequence[
         Catalogue(tuple(variants), routing.route_untrained, tuple(absent)),
         utilisation=routing.utilisation,
         arrival_reserve=routing.arrival_reserve,
-        backlog_limit_s=settings.limits.backlog_ms / 1e3,
         patience_s=settings.limits.patience_ms / 1e3,
         terminates=routing.terminate_upgrades,
         insures=routing.insure_under_load,

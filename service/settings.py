@@ -26,6 +26,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.core.policy import MOST_LOST
+from service.core.scheduler import PRIOR_IN_TIME
 from service.core.values import Mode, PolicyName
 from service.pipeline.session import ExecutionProvider
 from service.repository import StoreChanges
@@ -174,8 +175,9 @@ class Routing(_Group):
     )
     insure_under_load: bool = Field(
         True,
-        description=f"While more than {MOST_LOST * 100:g} % of the requests are refused or late for want of a lane, "
-        "answer those with policy `k1` as with `p2`: the cheapest variant first, better ones in spare time.",
+        description=f"While more than {MOST_LOST * 100:g} % of the last half minute's requests and {PRIOR_IN_TIME} "
+        "more were refused or late for want of a lane, answer those with policy `k1` as with `p2`: the cheapest "
+        "variant first, better ones in spare time.",
     )
     arrival_reserve: float = Field(
         0.75,
@@ -291,12 +293,6 @@ class Limits(_Group):
         500_000_000,
         ge=1_000,
         description="Bytes of all HTTP bodies in a worker at one time; requests beyond are refused (503).",
-    )
-    backlog_ms: float = Field(
-        2_000.0,
-        gt=0,
-        allow_inf_nan=False,
-        description="Predicted work waiting for each lane above which requests are refused (503), in milliseconds.",
     )
     patience_ms: float = Field(
         250.0,

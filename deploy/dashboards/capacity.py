@@ -82,7 +82,7 @@ def _throughput() -> Iterator[Panel]:
     yield lines(
         About(
             "Predicted backlog",
-            "Work that waits for each lane. Requests are refused at `limits.backlog_ms`.",
+            "Work that waits for each lane. Who would be late by more than `limits.patience_ms` is refused.",
             Unit.SECONDS,
         ),
         Query(series(table.BACKLOG), "{{instance}}"),

@@ -93,7 +93,7 @@ class Background:
 
     def better(self, job: Job, variant: Variant) -> None:
         """The answer in hand is replaced."""
-        self._insured[self._insured.index(job)] = replace(job, in_hand=variant, confidence=1.0)
+        self._insured[self._insured.index(job)] = replace(job, in_hand=variant, upgraded=True)
 
     def release(self, job_id: int) -> list[Terminate] | None:
         """A job's answer is not kept any longer: the run to terminate, if there is one; None for an unknown job."""

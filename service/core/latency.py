@@ -42,12 +42,15 @@ BASE_STEP = 1.01
 OTHERS = 3
 """Runs of other variants, among the latest, from which a base can be told from the slow-down."""
 BASE_CLIP = (0.5, 2.0)
+"""A base is never taken for less or more than so many times what calibration found."""
 LEVELS_APART = 1.1
 """A variant's times alone and among others count as one when they differ by less than this factor."""
 RESPOND_WINDOW = 200
+"""Answers whose way to the response is kept."""
 RESPOND_PRIOR_S = 0.0005
 """Assumed time from lane to response before the first one was measured."""
 DISPATCH_WINDOW = 200
+"""Runs whose hand-over is kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ Jobs that cannot make their deadline any more run behind those that can, and so 
 another its place. Strict ones that nothing fits any more are refused at once; others when they would have to wait until
 more than `patience_s` after their deadline. New ones are refused at the door when who is late would have to wait so
 long, and they would be late, or somebody else because of them, be it only if runs took a little longer: who was let in
-keeps its place. Those that would be late are refused, too, while too much work waits.
+keeps its place.
 [ADR 21](../../docs/decisions/0021-who-may-hope.md)
 [ADR 8](../../docs/decisions/0008-terminating-upgrades.md)
 """
@@ -55,10 +55,9 @@ MOST_WASTED = 0.1
 """Share of the lanes' time that may go into terminated runs."""
 MOST_LOST = 0.02
 """Share of lost requests above which everybody gets the cheapest variant first."""
-LEAST_AGAIN_S = 0.1
-"""Nobody is told to come again sooner."""
-LATE_AGAIN_S = 1.0
-"""When who was refused because late answers are not to be had may come again: sooner the same would be said."""
+LEAST_AGAIN_S, MOST_AGAIN_S = 0.1, 10.0
+"""Nobody who is refused is told to come again sooner or later: what the rate of arrivals will be is not known for
+longer than it was counted."""
 ROOM = 1.25
 """A job counts as missing when less than this many times its expected time would be left to it."""
 
@@ -109,8 +108,6 @@ class BudgetPolicy:
     """Share of the lanes' time that the look-ahead plans with."""
     arrival_reserve: float = 0.75
     """Standard deviations by which arrivals may exceed those at the present rate."""
-    backlog_limit_s: float = 2.0
-    """Predicted work per lane above which new requests that would be late are refused."""
     terminates: bool = True
     """Whether running upgrades may be terminated."""
     insures: bool = True
@@ -130,7 +127,7 @@ class BudgetPolicy:
         if state.idle_lanes:
             return self._start(situation)
         if overdue := situation.overdue(self.patience_s):
-            return Reject(overdue, self._untimely(situation, "it is late, and no run is expected to begin"))
+            return Reject(overdue, self._untimely(situation, overdue, "it is late, and no run is expected to begin"))
         return self._make_room(situation)
 
     def wake_s(self, now_s: float, state: SystemState, costs: Costs) -> float | None:
@@ -165,20 +162,19 @@ class BudgetPolicy:
         return self._decide(self._situation(now_s, state, costs), job)
 
     def admit(self, now_s: float, job: Job, state: SystemState, costs: Costs) -> EffserveError | None:
-        """Refuse what is hopeless in strict mode. While no lane idles, also what would be late while too much work
-        waits, and what would be late or make another late while there is no time for late answers."""
-        situation = self._situation(now_s, state, costs)
-        budget_s = job.question.deadline.budget_s
-        late = situation.needed_s(job, budget_s) > budget_s
-        if late and job.question.mode is Mode.STRICT:
+        """Refuse what is hopeless in strict mode; while no lane idles, also what would be late or make another late
+        when so much work waits that there is no time for late answers."""
+        situation, budget_s = self._situation(now_s, state, costs), job.question.deadline.budget_s
+        situation.eligible(job)  # Raises where nothing is; a job in the queue has something to run on.
+        if job.question.mode is Mode.STRICT and situation.needed_s(job, budget_s) > budget_s:
             return situation.infeasible(job)
         if state.idle_lanes:
             return None
-        if late and situation.backlog_s > self.backlog_limit_s:
-            return self._full(situation, f"{_waits(situation)}; the limit is {self.backlog_limit_s * 1e3:.0f} ms")
         # What the job would be late by is not known yet; that late ones who come now wait so long is.
         if situation.outlasts(job, self.patience_s, left_s=0.0) and situation.makes_late(job):
-            return self._untimely(situation, f"{_waits(situation)}, and no late answer is expected")
+            waits = f"{situation.backlog_s * 1e3:.0f} ms of work waits for each lane and more keeps coming"
+            why = f"{waits}: this request or another would be late, and who is late would not be run"
+            return self._untimely(situation, job, why)
         return None
 
     def smallest_feasible_budget_s(self, now_s: float, job: Job, state: SystemState, costs: Costs) -> float:
@@ -312,25 +308,17 @@ class BudgetPolicy:
             insured=insured,
         )
 
-    def _full(self, situation: Situation, detail: str) -> EffserveError:
-        """The wait suggested is the time the excess takes to drain."""
-        backlog_s, limit_s = situation.backlog_s, self.backlog_limit_s
-        facts: dict[str, float | int | str] = {"backlog_ms": round(backlog_s * 1e3, 1), "limit_ms": limit_s * 1e3}
-        return EffserveError(ErrorKind.QUEUE_FULL, detail, facts, retry_after_s=max(backlog_s - limit_s, LEAST_AGAIN_S))
-
-    def _untimely(self, situation: Situation, why: str) -> EffserveError:
-        """Too late for the client, though less may wait than the limit allows."""
-        patience_ms = self.patience_s * 1e3
+    def _untimely(self, situation: Situation, job: Job, why: str) -> EffserveError:
+        """Too late for the client. Once the work that waits is done, as far as others leave time for that, who is late
+        waits no longer than it may: that is when to come again."""
+        patience_ms, drained_s = self.patience_s * 1e3, situation.late_wait_s(job) - self.patience_s
         facts: dict[str, float | int | str] = {
             "backlog_ms": round(situation.backlog_s * 1e3, 1),
             "patience_ms": patience_ms,
         }
         detail = f"{why} within the {patience_ms:g} ms of `limits.patience_ms` after its deadline"
-        return EffserveError(ErrorKind.QUEUE_FULL, detail, facts, retry_after_s=LATE_AGAIN_S)
-
-
-def _waits(situation: Situation) -> str:
-    return f"{situation.backlog_s * 1e3:.0f} ms of work waits for each lane"
+        again_s = min(max(drained_s, LEAST_AGAIN_S), MOST_AGAIN_S)
+        return EffserveError(ErrorKind.QUEUE_FULL, detail, facts, retry_after_s=again_s)
 
 
 def _soonest_s(now_s: float, lefts_s: Iterator[float]) -> float | None:

@@ -208,7 +208,8 @@ class Scheduler:
         return self._dispatch(now_s) if now_s >= self._look_again_s - SOONEST_S else self._dispatch_upgrades(now_s)
 
     def wake_s(self, now_s: float) -> float | None:
-        """When to call `tick` unless something happens before."""
+        """When to call `tick` unless something happens before. A `tick` before the moment that the foreground wanted,
+        as told last, is for those with an answer in hand."""
         if not self._waiting and not self._background.insured:
             return None
         state, costs = self.state(now_s), self._costs()
@@ -292,20 +293,21 @@ class Scheduler:
 
     def state(self, now_s: float) -> SystemState:
         """The snapshot that policies see."""
+        calm_per_s = self._calm.others_per_s(now_s)
         return SystemState(
-            tuple(self._waiting),
-            tuple(self._running.values()),
-            self._lanes,
-            max(self._arrivals.others_per_s(now_s), self._calm.others_per_s(now_s)),
-            self._wasted.per_s(now_s) / self._lanes,
-            self._lost_share(now_s),
-            self._background.insured,
-            self._background.upgrades(now_s),
-            self._calm.others_per_s(now_s),
-            self._gaps.variation,
-            self._background.confidences,
-            self._background.lanes,
-            self._background.idle,
+            waiting=tuple(self._waiting),
+            running=tuple(self._running.values()),
+            lanes=self._lanes,
+            arrivals_per_s=max(self._arrivals.others_per_s(now_s), calm_per_s),
+            wasted_share=self._wasted.per_s(now_s) / self._lanes,
+            lost_share=self._lost_share(now_s),
+            insured=self._background.insured,
+            upgrades=self._background.upgrades(now_s),
+            calm_arrivals_per_s=calm_per_s,
+            burstiness=self._gaps.variation,
+            confidences=self._background.confidences,
+            background_lanes=self._background.lanes,
+            idle_background=self._background.idle,
         )
 
     def statistics(self, now_s: float) -> SchedulerStatistics:
@@ -403,6 +405,5 @@ class Scheduler:
 
 
 def _idle(state: SystemState) -> SystemState:
-    return SystemState(
-        (), (), state.lanes, state.arrivals_per_s, lost_share=state.lost_share, background_lanes=state.background_lanes
-    )
+    """Nobody is there, and all that is known of those who come holds."""
+    return replace(state, waiting=(), running=(), insured=(), upgrades=())

@@ -35,6 +35,7 @@ class Costs(Protocol):
 
 
 OVERRUN = 0.1
+"""A run that is past its tail still takes such a share of what it took so far, as far as anybody knows."""
 
 
 @dataclass(frozen=True, slots=True)

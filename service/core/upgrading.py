@@ -44,7 +44,7 @@ def better(situation: Situation, job: Job) -> list[tuple[Variant, float]]:
 
     Nothing once a cascade was upgraded: what comes then is the average of two.
     """
-    if job.question.cascades and job.confidence == 1.0:
+    if job.question.cascades and job.upgraded:
         return []
     left_s = _left_s(situation, job)
     return [one for one in situation.better_s(job) if one[1] <= left_s]

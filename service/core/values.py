@@ -167,7 +167,9 @@ class Job:
     in_hand: Variant | None = None
     """What has answered already; the answer is kept while something better is tried (`Decision.insured`)."""
     confidence: float = 0.0
-    """How sure that answer is; 1 once it is a better one."""
+    """How sure the first answer is."""
+    upgraded: bool = False
+    """Whether the answer in hand is a better one than the first."""
     named: Variant | None = None
     """What `Question.variant` meant when the request came. It answers even if it is no longer served by then."""
     submitted_s: float = field(default=0.0, compare=False)

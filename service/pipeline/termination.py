@@ -47,7 +47,7 @@ def measure(
             stopped.append(max(ended_s - asked_s, 0.0))
         elif ended_s - asked_s > usual_s * IGNORED:
             ignored += 1
-    if ignored > len(stopped):
+    if ignored and ignored >= len(stopped):
         return None
     return median(stopped) if stopped else 0.0
 

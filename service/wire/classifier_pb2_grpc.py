@@ -85,10 +85,11 @@ class ClassifierServicer:
     def ClassifyAnytime(self, request, context):
         """Classifies one image by the cheapest variant at once, then by better ones while the budget lasts.
 
-        Each answer is more accurate than the one before; the last is final, comes within the budget, and repeats the one
-        before when nothing better came. The policy is POLICY_P2 or POLICY_P3, POLICY_P2 when none is named; another one is
-        refused. A request that names a variant or a least accuracy gets one answer. A call may fail after its first answer, which is then all there is. The last
-        answer may use the budget up: let the call's deadline be later, or it may come too late for you.
+        Each answer is more accurate than the one before; the last is final, comes within the budget if the first did, and
+        repeats the one before when nothing better came. The policy is POLICY_P2 or POLICY_P3, POLICY_P2 when none is
+        named; another one is refused. A request that names a variant or a least accuracy gets one answer. A call may fail
+        after its first answer, which is then all there is. The last answer may use the budget up: let the call's deadline
+        be later, or it may come too late for you.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

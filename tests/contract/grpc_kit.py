@@ -51,7 +51,6 @@ CLASSES = 10
 REFUSED = RefusedVariant("b9", "1", "model.onnx is missing")
 SLOW_S = {name: 1000 * seconds for name, seconds in TIMES_S.items()}
 """What runs are expected to take: so long that a moment in which the machine is busy changes no decision."""
-BACKLOG_LIMIT_S = 2000.0
 DEFAULTS = Defaults()
 PATIENCE_S = 60.0
 """How long is waited for what should happen at once: only a test that fails waits so long."""
@@ -178,7 +177,7 @@ def composed(
     """A dataplane over the paper's family, with the real policy (which `options` go to) and scheduler, and as many
     background lanes as others. Nothing is reserved for arrivals, and nobody is refused for being late: one request a
     second would be overload for such slow runs."""
-    settled = {"backlog_limit_s": BACKLOG_LIMIT_S, "patience_s": math.inf, "arrival_reserve": 0.0, **options}
+    settled = {"patience_s": math.inf, "arrival_reserve": 0.0, **options}
     rule = policy(FAMILY, **settled)  # type: ignore[arg-type]
     scheduler = Scheduler(policy=rule, latency=latency(times_s), lanes=lanes, background_lanes=lanes)
     return over(scheduler, rule, [GatedLane(gate) for _ in range(2 * lanes)], seen, time.monotonic), scheduler

@@ -256,7 +256,7 @@ async def test_a_client_that_leaves_is_worked_for_no_longer(kit: Kit, answers: i
 
 async def test_many_clients_all_get_a_last_answer() -> None:
     """One event for each variant at most, one outcome for each request."""
-    async with gated(lanes=2, backlog_limit_s=1e6) as kit:
+    async with gated(lanes=2) as kit:
         found = await asyncio.gather(*(_asked_once(kit) for _ in range(50)))
         assert [one[-1].name for one in found] == ["final"] * 50
         assert len(kit.seen.answered) == 50

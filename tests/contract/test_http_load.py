@@ -72,7 +72,7 @@ async def test_the_budget_runs_from_the_first_byte() -> None:
 async def test_a_full_queue_refuses_with_the_time_to_come_back() -> None:
     """`Retry-After` in whole seconds, the exact figure in the body."""
     # Runs that are expected to take minutes, so that the backlog stands still while the test runs.
-    async with gated(times_s=dict.fromkeys(TIMES_S, 100.0), backlog_limit_s=150.0) as kit:
+    async with gated(times_s=dict.fromkeys(TIMES_S, 100.0), patience_s=1.0) as kit:
         kit.gate.open = False
         held = [asyncio.create_task(send(kit)) for _ in range(2)]
         await kit.until_in_hand(2)
@@ -135,7 +135,7 @@ async def test_before_it_is_ready_readiness_says_starting() -> None:
 @pytest.mark.parametrize("lanes", [1, 2])
 async def test_many_clients_are_all_answered(lanes: int) -> None:
     """Nothing is lost between sockets, queue and lanes."""
-    async with gated(lanes=lanes, backlog_limit_s=1e6) as kit:
+    async with gated(lanes=lanes) as kit:
         assert set(await asyncio.gather(*(send(kit) for _ in range(100)))) == {200}
         assert len(kit.seen.answered) == 100
 

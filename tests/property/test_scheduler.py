@@ -23,7 +23,7 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.subject = scheduler(LANES, background_lanes=BACKGROUND_LANES, stop_s=self.stop_s, backlog_limit_s=0.3)
+        self.subject = scheduler(LANES, background_lanes=BACKGROUND_LANES, stop_s=self.stop_s, patience_s=0.1)
         self.now_s = 0.0
         self.number = self.finished = self.cancelled = self.rejected = self.terminated = 0
         self.waiting: set[int] = set()

@@ -193,7 +193,7 @@ def test_other_programs_variables_are_left_alone(monkeypatch: pytest.MonkeyPatch
         ("tracing.endpoint", "http://localhost:4317/v1/traces"),
         ("tracing.sample_ratio", "1.5"),
         ("lanes.provider", "gpu"),
-        ("limits.backlog_ms", "inf"),
+        ("limits.patience_ms", "inf"),
         ("limits.image_bytes", "1.5"),
         ("log.format", "xml"),
     ],

@@ -201,7 +201,7 @@ def test_options_reach_the_simulation(store: Path, trace: Path, capsys: pytest.C
         "--route-untrained",
         "--json",
     ]
-    ended = CliRunner().invoke(cli.app, [*map(str, words), "--set", "backlog_limit_s=1", "--times", "proteus"])
+    ended = CliRunner().invoke(cli.app, [*map(str, words), "--set", "patience_s=1", "--times", "proteus"])
     assert ended.exit_code == 0, ended.output
     found = TypeAdapter(Report).validate_json(capsys.readouterr().out or ended.stdout)
     assert (found.trace, found.requests, found.lanes, found.seed) == ("mine.csv", 30, 3, 5)

@@ -12,10 +12,11 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 
 from fastapi import FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi_swagger import patch_fastapi
+from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.datastructures import QueryParams
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from service import __version__
@@ -138,12 +139,27 @@ def create_http_app(
         swagger_ui_oauth2_redirect_url=None,
     )
     edge.add_routes(app)
-    patch_fastapi(app)
+    app.add_api_route("/docs", _documentation, include_in_schema=False)
+    # The files alone: the package's own page names them with the scheme and host that this server sees, which behind a
+    # proxy are not the client's.
+    app.mount("/swagger", StaticFiles(packages=[("fastapi_swagger", "resources")]))
     app.add_exception_handler(EffserveError, edge.on_failure)
     app.add_exception_handler(RequestValidationError, edge.on_failure)
     app.add_exception_handler(HTTPException, edge.on_failure)
     app.add_exception_handler(Exception, edge.on_defect)
     return HotPath(app, edge.upload_at, tracer=tracer, on_failure=edge.on_failure, on_defect=edge.on_defect)
+
+
+async def _documentation() -> HTMLResponse:
+    """The interface, to be tried out. Addresses are relative: whatever the service is called where it is seen."""
+    return get_swagger_ui_html(
+        openapi_url="openapi.json",
+        title="effserve",
+        swagger_js_url="swagger/swagger-ui-bundle.js",
+        swagger_css_url="swagger/swagger-ui.css",
+        swagger_favicon_url="swagger/favicon-32x32.png",
+        swagger_ui_parameters={"tryItOutEnabled": True},
+    )
 
 
 class _Application(FastAPI):

@@ -6,8 +6,8 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace

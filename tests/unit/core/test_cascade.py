@@ -74,7 +74,7 @@ def test_the_least_confident_are_upgraded_as_far_as_time_goes(confidence: float,
         assert isinstance(action, Start)
         assert (action.decision.variant.name, action.decision.reason) == ("b4", Reason.CASCADES)
     else:
-        assert action == Deliver(holding(confidence), Reason.CONFIDENT if confidence < 1 else None)
+        assert action == Deliver(holding(confidence), Reason.CONFIDENT)
 
 
 def test_under_little_load_all_are_upgraded() -> None:

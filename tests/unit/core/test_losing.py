@@ -235,7 +235,7 @@ def test_after_losses_an_answer_is_kept_and_bettered() -> None:
     [upgrade] = subject.finish(1.016, 0, ran("b0"))
     assert isinstance(upgrade, Start)
     assert (upgrade.lane, upgrade.decision.variant.name, upgrade.decision.insured) == (1, "b4", True)
-    assert subject.finish(1.2, 1, ran("b4")) == [Deliver(replace(started.job, in_hand=variant("b4"), confidence=1.0))]
+    assert subject.finish(1.2, 1, ran("b4")) == [Deliver(replace(started.job, in_hand=variant("b4"), upgraded=True))]
     now = subject.statistics(1.2)
     assert now.submitted == now.finished + now.rejected
     assert (now.waiting, now.insured, now.running) == (0, 0, 0)

@@ -247,16 +247,27 @@ def test_a_variant_of_unknown_accuracy_is_only_served_by_name() -> None:
     assert _verdict(decision, "custom") is Verdict.UNKNOWN_ACCURACY
 
 
-def test_too_much_waiting_work_is_refused_with_the_time_it_takes_to_drain() -> None:
-    """3 s of work on the only lane against a limit of 2 s: try again in 1 s."""
-    error = policy().admit(0.0, job(), state(busy=(running(0, until_s=3.0),)), COSTS)
+@pytest.mark.parametrize(("work_s", "per_s", "again_s"), [(3.0, 0.0, 2.75), (3.0, 31.25, 5.75), (0.27, 0.0, 0.1)])
+def test_a_refusal_says_when_the_work_that_waits_is_done(work_s: float, per_s: float, again_s: float) -> None:
+    """But for a quarter of a second, which the late may wait; twice as far away when half of the lane's time goes to
+    who comes; and never at once."""
+    snapshot = replace(state(busy=(running(0, until_s=work_s),)), calm_arrivals_per_s=per_s)
+    error = policy().admit(0.0, job(budget_s=0.05), snapshot, COSTS)
     assert error is not None
     assert error.kind is ErrorKind.QUEUE_FULL
-    assert error.retry_after_s == pytest.approx(1.0)
+    assert error.retry_after_s == pytest.approx(again_s)
+
+
+def test_nobody_is_sent_away_for_longer_than_arrivals_are_known() -> None:
+    """Under overload the work that waits is never done."""
+    snapshot = replace(state(busy=(running(0, until_s=3.0),)), calm_arrivals_per_s=70.0)
+    error = policy().admit(0.0, job(), snapshot, COSTS)
+    assert error is not None
+    assert error.retry_after_s == 10.0
 
 
 def test_a_request_that_will_be_in_time_is_taken_in_however_much_work_waits() -> None:
-    """3 s of work against a limit of 2 s, and a budget of 3.2 s."""
+    """3 s of work, and a budget of 3.2 s."""
     busy = state(busy=(running(0, until_s=3.0),))
     assert policy().admit(0.0, job(budget_s=3.2), busy, COSTS) is None
 
@@ -309,7 +320,7 @@ def test_a_newcomer_has_a_twentieth_to_spare() -> None:
 
 
 def test_a_refusal_says_how_late_it_would_have_been_too_late() -> None:
-    """Not the backlog's limit, of which there is plenty left."""
+    """And how much work waits."""
     snapshot = replace(state(busy=(running(0, until_s=0.5),)), calm_arrivals_per_s=70.0)
     error = policy(patience_s=0.2).admit(0.0, job(9, 0.1), snapshot, COSTS)
     assert error is not None

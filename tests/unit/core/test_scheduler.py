@@ -94,6 +94,19 @@ def test_a_plan_counts_the_wait_for_a_lane() -> None:
     assert subject.plan(0.0, question(0.2), 0.0).decision.variant.name == "b2"
 
 
+def test_a_plan_knows_that_too_much_was_wasted() -> None:
+    """Terminated runs took more than a tenth of the lane's time, so there are no upgrades for a while."""
+    subject = _interrupted()
+    subject.terminated(1.2, 0)
+    while subject.statistics(1.25).running:
+        subject.finish(1.25, 0, None)
+    plan = subject.plan(4.0, question(1.0, at_s=4.0), 0.0)
+    (action,) = subject.submit(4.0, job(3, 1.0, at_s=4.0))
+    assert isinstance(action, Start)
+    assert plan.decision.variant == action.decision.variant
+    assert plan.decision.variant.name == "b0"
+
+
 def test_arrivals_are_counted_over_the_last_second() -> None:
     """Old arrivals do not count, nor does the one that is decided about: a lone request reserves no time for itself."""
     subject = scheduler()

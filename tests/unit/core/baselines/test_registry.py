@@ -66,7 +66,7 @@ def test_a_job_that_names_its_variant_gets_it(name: str) -> None:
     assert action.decision.variant.name == "b2"
 
 
-@pytest.mark.parametrize("name", [name for name in ALL if name not in ("k1", "p2", "p3")])
+@pytest.mark.parametrize("name", [name for name in ALL if name not in ("k1", "k1-uninsured", "p2", "p3")])
 def test_only_the_default_terminates(name: str) -> None:
     """An urgent job waits behind an upgrade that could be stopped."""
     policy, costs = create(name, CATALOGUE), FixedCosts(stop_s=0.002)
