@@ -3,7 +3,8 @@
 An edge hands in what it was given, as plain values by name, and the clock reading of the request's first byte.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -97,6 +98,14 @@ def checked(model: type[P], given: Mapping[str, object]) -> P:
         return model.model_validate(given)
     except ValidationError as error:
         raise invalid_parameter(error.errors()[0], model) from None
+
+
+def refuse_repeated(names: Iterable[str]) -> None:
+    """Which of two values is meant would be a guess. Raises `EffserveError(INVALID_PARAMETER)` naming the parameter."""
+    repeated = next((name for name, times in Counter(names).items() if times > 1), None)
+    if repeated is not None:
+        detail = f"{repeated} is given more than once; it takes one value"
+        raise EffserveError(ErrorKind.INVALID_PARAMETER, detail, {"parameter": repeated})
 
 
 def budget_of(value: object, name: str) -> float | None:

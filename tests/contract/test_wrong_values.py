@@ -76,6 +76,31 @@ async def test_a_header_is_refused_alike(kit: Kit, text: str) -> None:
     assert said == {f"{HEADER}: {text!r} {WANTED}"}
 
 
+async def test_a_header_sent_twice_is_refused_alike(kit: Kit) -> None:
+    """It is a list then, and no number: none of its values is taken for the one that was meant."""
+    twice = [(HEADER, "50"), (HEADER, "70")]
+    whole, photo = ("Inference-Header-Content-Length", "0"), ("Content-Type", "image/jpeg")
+    metadata = ((HEADER.lower(), "50"), (HEADER.lower(), "70"))
+    said = {
+        _said(await kit.http.post("/classify", content=PHOTO, headers=[photo, *twice])),
+        _said(await kit.http.get("/plan", headers=twice)),
+        _said(await kit.http.post("/v2/models/efficientnet/infer", content=PHOTO, headers=[whole, *twice])),
+        await _refused(kit.stub.ModelInfer(message(raw=lengths([PHOTO]), parameters={}), metadata=metadata)),
+    }
+    assert said == {f"{HEADER}: '50, 70' {WANTED}"}
+
+
+@pytest.mark.parametrize("query", ["budget_ms=50&budget_ms=70", "mode=strict&budget_ms=50&budget_ms=50"])
+async def test_a_parameter_given_twice_is_refused_alike(kit: Kit, query: str) -> None:
+    """By name, also when both values are the same."""
+    said = {
+        await _posted(kit, f"/classify?{query}", {}),
+        await _posted(kit, f"/classify/anytime?{query}", {}),
+        _said(await kit.http.get(f"/plan?{query}")),
+    }
+    assert said == {"budget_ms is given more than once; it takes one value"}
+
+
 @pytest.mark.parametrize("timeout_us", [-5, "5", 10**400])
 async def test_a_timeout_is_refused_in_its_own_unit(kit: Kit, timeout_us: int | str) -> None:
     """Microseconds, as the Open Inference Protocol has them."""

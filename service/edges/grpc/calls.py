@@ -62,6 +62,12 @@ def metadata(context: Context, name: str) -> str | None:
     return sent if isinstance(sent, str) else None
 
 
+def all_metadata(context: Context, name: str) -> str | None:
+    """The same; what was sent several times is the list of its values, as gRPC and HTTP have it."""
+    values = [value for key, value in context.invocation_metadata() or () if key == name and isinstance(value, str)]
+    return ", ".join(values) if values else None
+
+
 def shutting_down() -> EffserveError:
     """Why a stopping server refuses a call."""
     detail = "the service is shutting down; another instance will answer"

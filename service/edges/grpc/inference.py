@@ -17,8 +17,8 @@ from service.edges.grpc.calls import (
     Caller,
     Context,
     aborting,
+    all_metadata,
     identified,
-    metadata,
     read,
     shutting_down,
     telling,
@@ -172,7 +172,7 @@ class Inference(grpc_inference_pb2_grpc.GRPCInferenceServiceServicer):
     async def ModelInfer(self, request: Received, context: Context) -> pb.ModelInferResponse:
         """The images of one request."""
         started_s, caller = self._clock(), identified(context, _id_in(request), self._tracer)
-        budget, left_ms = metadata(context, BUDGET_HEADER.lower()), budget_of_deadline(context.time_remaining())
+        budget, left_ms = all_metadata(context, BUDGET_HEADER.lower()), budget_of_deadline(context.time_remaining())
         async with aborting(context, caller):
             with telling(self._dataplane, caller, started_s):
                 if self._stopping.is_set():

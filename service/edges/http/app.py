@@ -30,7 +30,7 @@ from service.edges.http import v2
 from service.edges.http.body import read_image
 from service.edges.http.events import EventStream, event
 from service.edges.http.hot_path import HotPath, Take
-from service.edges.http.incoming import identity, started_s, trace
+from service.edges.http.incoming import field, identity, started_s, trace
 from service.edges.http.live import Broadcast, Watcher
 from service.edges.http.models import (
     AnswerModel,
@@ -73,6 +73,7 @@ from service.edges.questions import (
     insured,
     invalid_parameter,
     question,
+    refuse_repeated,
 )
 from service.edges.recent import Recent
 from service.edges.timing import server_timing
@@ -279,7 +280,9 @@ class _Edge:
         self, request: Request, asked: Annotated[PlanParameters, Query()], budget: BudgetHeader = None
     ) -> Response:
         """What a photo of 0.2 megapixels would get if it came now. Runs nothing."""
-        wanted = question(_with_header(asked, budget), started_s(request, self._clock), self._defaults)
+        refuse_repeated(name for name, _ in request.query_params.multi_items())
+        asked = _with_header(asked, _header_budget(request, asked))
+        wanted = question(asked, started_s(request, self._clock), self._defaults)
         return self._response(self._planned(wanted).model_dump_json())
 
     async def variants(self) -> Response:
@@ -442,12 +445,20 @@ def _event(answer: Answer) -> bytes:
 def _parameters(request: Request) -> tuple[ClassifyParameters, float | None]:
     query = request.scope["query_string"]
     asked = _known(query) if len(query) <= QUERY_BYTES else _asked(query)
-    budget = request.headers.get(BUDGET_HEADER)
-    return asked, None if budget is None or asked.budget_ms is not None else budget_of(budget, BUDGET_HEADER)
+    return asked, _header_budget(request, asked)
+
+
+def _header_budget(request: Request, asked: PlanParameters) -> float | None:
+    """None where the query has one. Read here for all routes: the framework would take the first of several headers."""
+    budget = None if asked.budget_ms is not None else field(request, BUDGET_HEADER)
+    return None if budget is None else budget_of(budget, BUDGET_HEADER)
 
 
 def _asked(query: bytes) -> ClassifyParameters:
-    return checked(ClassifyParameters, QueryParams(query))
+    given = QueryParams(query)
+    asked = checked(ClassifyParameters, given)
+    refuse_repeated(name for name, _ in given.multi_items())
+    return asked
 
 
 _known = lru_cache(QUERIES)(_asked)

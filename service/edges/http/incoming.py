@@ -24,6 +24,12 @@ def identity(request: Request, given: str = "") -> str:
     return name
 
 
+def field(request: Request, name: str) -> str | None:
+    """A header; one that was sent several times is the list of its values, as HTTP has it."""
+    values = request.headers.getlist(name)
+    return ", ".join(values) if values else None
+
+
 def traced(request: Request, tracer: Tracer) -> Trace | None:
     """Give the request its place in a trace, that of its caller if it sent one."""
     headers = request.headers

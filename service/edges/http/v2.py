@@ -236,7 +236,7 @@ class OpenInferenceRoutes:
 
     def _call(self, request: Request, given_id: str) -> Call:
         identity, started_s = incoming.identity(request, given_id), incoming.started_s(request, self._clock)
-        budget, trace = request.headers.get(BUDGET_HEADER), incoming.trace(request)
+        budget, trace = incoming.field(request, BUDGET_HEADER), incoming.trace(request)
         return Call(self._protocol, identity, started_s, header_budget=budget, trace=trace)
 
     async def _body(self, request: Request, upload: Upload, limit_bytes: int) -> bytes:
