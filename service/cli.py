@@ -7,6 +7,7 @@ Thin: each command turns its options into settings or arguments and calls one fu
 `build` extra, so it is imported only by the commands that use it.
 """
 
+import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +28,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
+LEAST_LOAD, MOST_LOAD = 0.001, 100
 DEFAULT_URL = "http://localhost:8000"
 Url = Annotated[
     str,
@@ -36,7 +38,25 @@ Url = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 Store = Annotated[Path | None, typer.Option(help="Model store folder. Default: see `docs/settings.md`.")]
-Budget = Annotated[float | None, typer.Option("--budget-ms", help="Latency budget in milliseconds.", min=0)]
+
+
+def _budget(value: float | None) -> float | None:
+    """A range of the option could neither leave out 0 nor name what is no number; the most is the server's to say."""
+    if value is not None and not 0 < value < math.inf:
+        raise typer.BadParameter(f"{value:g} is not a number of milliseconds above 0")
+    return value
+
+
+def _load(value: float | None) -> float | None:
+    """Likewise, with both ends."""
+    if value is not None and not LEAST_LOAD <= value <= MOST_LOAD:
+        raise typer.BadParameter(f"{value:g} is not a number from {LEAST_LOAD:g} to {MOST_LOAD:g}")
+    return value
+
+
+Budget = Annotated[
+    float | None, typer.Option("--budget-ms", help="Latency budget in milliseconds, above 0.", callback=_budget)
+]
 Named = Annotated[str | None, typer.Option("--variant", help="Use exactly this variant.")]
 MinAccuracy = Annotated[float | None, typer.Option(help="The cheapest variant with at least this top-1, e.g. 0.8.")]
 ModeOption = Annotated[str | None, typer.Option("--mode", help="`best_effort` answers late, `strict` refuses.")]
@@ -374,10 +394,9 @@ def simulate(
     load: Annotated[
         float | None,
         typer.Option(
-            min=0.001,
-            max=100,
-            help="Share of the lanes' time that the cheapest variant alone would take; a file is stretched to it. "
-            "Default: 0.5; a file as it is.",
+            help="Share of the lanes' time that the cheapest variant alone would take, from "
+            f"{LEAST_LOAD:g} to {MOST_LOAD:g}; a file is stretched to it. Default: 0.5; a file as it is.",
+            callback=_load,
         ),
     ] = None,
     budgets: Annotated[

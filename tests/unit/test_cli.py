@@ -403,12 +403,31 @@ def test_the_server_may_be_named_in_the_environment(effserve: Shell, url: str, m
         (["plan", "--mode", "slow"], "invalid-parameter: mode: "),
         (["plan", "--variant", "b0", "--min-accuracy", "0.5"], "exclude each other"),
         (["plan", "--min-accuracy", "0.99"], "accuracy-unavailable: "),
-        (["plan", "--budget-ms", "0"], "invalid-parameter: budget_ms: "),
+        (["plan", "--budget-ms", "1e9"], "invalid-parameter: budget_ms: "),
     ],
 )
 def test_a_refusal_of_the_server_is_one_line(effserve: Shell, url: str, words: list[str], line: str) -> None:
     """Kind and detail of its problem."""
     assert line in effserve(*words, "--url", url).one_line
+
+
+@pytest.mark.parametrize("value", ["0", "-5", "nan", "inf"])
+@pytest.mark.parametrize("command", ["plan", "classify x.jpg"])
+def test_a_budget_is_a_number_above_nothing(effserve: Shell, command: str, value: str) -> None:
+    """Said before a server is asked."""
+    ended = effserve(*command.split(), "--budget-ms", value, "--url", "http://127.0.0.1:9")
+    assert ended.code == 2
+    assert "Invalid value for '--budget-ms'" in ended.err
+    assert f"{value} is not a number of milliseconds above 0" in ended.err
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "100.5"])
+def test_a_simulated_load_is_a_number_in_its_range(effserve: Shell, value: str) -> None:
+    """Both ends are named, whatever is wrong."""
+    ended = effserve("simulate", "--load", value)
+    assert ended.code == 2
+    assert "Invalid value for '--load'" in ended.err
+    assert f"{value} is not a number from 0.001 to 100" in ended.err
 
 
 def test_a_file_that_is_no_image_is_named_by_the_server(effserve: Shell, url: str, tmp_path: Path) -> None:
