@@ -417,7 +417,8 @@ def simulate(
         ),
     ] = None,
     parameters: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=NUMBER", help="A parameter of the policies.")
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=NUMBER", help="A parameter of those policies that have it."),
     ] = None,
     store: Annotated[
         Path | None,

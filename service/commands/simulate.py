@@ -1,7 +1,8 @@
 """`effserve simulate`: what policies would make of a trace, in virtual time, with the server's own scheduler."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -43,7 +44,7 @@ class Asked:
     store: Path | None = None
     route_untrained: bool = False
     parameters: Sequence[str] = ()
-    """`name=value`, for each policy."""
+    """`name=value`, for each policy that has it."""
 
 
 def simulate(asked: Asked, *, as_json: bool = False) -> None:
@@ -60,15 +61,16 @@ def simulate(asked: Asked, *, as_json: bool = False) -> None:
 
 def compare(asked: Asked) -> Report:
     """Simulate, with progress. Raises `SimulationError`, `OSError`."""
-    world, parameters = _world(asked), _parsed(asked.parameters)
+    world = _world(asked)
     names = _names(asked, world)
+    parameters = _shared(names, world, _parsed(asked.parameters))
     for name in names:
-        _policy(name, world, parameters)
+        _policy(name, world, parameters[name])
     scores = []
     with progress(len(names) + 1, "simulating") as steps:
         for name in names:
             steps.begin(name)
-            played = play(_policy(name, world, parameters), world, baselines.spends(name))
+            played = play(_policy(name, world, parameters[name]), world, baselines.spends(name))
             scores.append(score(name, played, world))
         steps.begin("bound")
         made = make_report(world, scores, trace=Path(asked.trace).name, seed=asked.seed)
@@ -83,14 +85,38 @@ def _names(asked: Asked, world: World) -> list[str]:
     return list(baselines.names(world.catalogue)) if ALL in names else list(dict.fromkeys(names))
 
 
+def _shared(names: Sequence[str], world: World, given: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Of what is given, to each policy what it has. Raises `SimulationError` for a parameter that none of them has."""
+    known = {name: _known(name, world) for name in names}
+    there = dict.fromkeys(parameter for of_one in known.values() for parameter in of_one)
+    for parameter in given:
+        if parameter not in there:
+            raise SimulationError(f"{', '.join(names)}: no parameter {parameter!r}; there are {', '.join(there)}")
+    return {name: {one: value for one, value in given.items() if one in known[name]} for name in names}
+
+
+def _known(name: str, world: World) -> tuple[str, ...]:
+    with _about(name):
+        return baselines.parameters(name, world.catalogue)
+
+
 def _policy(name: str, world: World, parameters: Mapping[str, float]) -> Policy:
-    try:
+    with _about(name):
         return baselines.create(name, world.catalogue, **parameters)
+
+
+@contextmanager
+def _about(name: str) -> Iterator[None]:
+    """What is wrong with a policy is told with its name."""
+    try:
+        yield
     except (ValueError, TypeError, EffserveError) as error:
         raise SimulationError(f"{name}: {error}") from error
 
 
 def _world(asked: Asked) -> World:
+    if asked.route_untrained and asked.store is None:
+        raise SimulationError("--route-untrained goes with --store; variants as published have no seeded weights")
     catalogue, source = unstored(asked.times or DEFAULT_TIMES) if asked.store is None else stored(asked, asked.store)
     trace: traces.Trace
     load: float | None

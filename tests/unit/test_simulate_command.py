@@ -106,6 +106,15 @@ def test_a_policy_takes_parameters(capsys: pytest.CaptureFixture[str]) -> None:
     assert found.policies[0].variants["b0"] > 0.9
 
 
+def test_a_parameter_is_for_those_policies_that_have_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """The others are played as they are."""
+    both = report(replace(SMALL, policies=["slackfit,k1"], parameters=["buckets=1"], load=0.1), capsys)
+    alone = report(replace(SMALL, load=0.1), capsys)
+    usual = report(replace(SMALL, policies=["slackfit"], load=0.1), capsys)
+    assert both.policies[1].variants == alone.policies[0].variants
+    assert both.policies[0].variants != usual.policies[0].variants
+
+
 def test_a_file_is_played_as_it_is(trace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its times, budgets and name; a load stretches it, a number of requests cuts it."""
     found = report(replace(SMALL, trace=str(trace), requests=None), capsys)
@@ -165,6 +174,10 @@ def test_untrained_variants_are_played_when_asked_for(tmp_path: Path, capsys: py
         ({"parameters": ["utilisation"]}, r"--set takes NAME=NUMBER, not utilisation"),
         ({"parameters": ["zeal=1"]}, r"k1: no parameter 'zeal'; there are utilisation, "),
         ({"policies": ["slackfit"], "parameters": ["buckets=0"]}, r"slackfit: buckets is a number from 1 on, not 0"),
+        ({"policies": ["k1,slackfit"], "parameters": ["zeal=1"]}, r"^k1, slackfit: no parameter 'zeal'; .*buckets"),
+        ({"parameters": ["insures=7"]}, r"k1: insures is 0 for no or 1 for yes, not 7"),
+        ({"policies": ["slackfit"], "parameters": ["buckets=2.5"]}, r"slackfit: buckets is a whole number, not 2\.5"),
+        ({"route_untrained": True}, r"--route-untrained goes with --store"),
         ({"load": math.nan}, r"a load is a number above 0, not nan"),
         ({"budgets": "fast"}, r"budgets are given as MS:WEIGHT"),
         ({"store": "nothing"}, r"no variants in .*nothing; `effserve build`"),

@@ -85,6 +85,8 @@ LEAST: Mapping[str, float] = MappingProxyType(
     }
 )
 """The smallest value of parameters that are counts or are divided by; of all others it is 0."""
+COUNTS = frozenset({"buckets", "steps", "most_waiting"})
+"""Parameters that are whole numbers."""
 
 
 def names(catalogue: Catalogue) -> tuple[str, ...]:
@@ -110,19 +112,41 @@ def grid(name: str) -> Grid:
 def create(name: str, catalogue: Catalogue, /, **parameters: float) -> Policy:
     """A new policy over `catalogue`.
 
-    `parameters` are those of its class. Raises `ValueError` for an unknown name and for a value out of its range,
-    `TypeError` for an unknown parameter and `EffserveError(UNKNOWN_VARIANT)` for a variant that is not served.
+    `parameters` are those of its class, by name; 0 and 1 stand for no and yes. Raises `ValueError` for an unknown name
+    and for a value out of its range, `TypeError` for an unknown parameter and `EffserveError(UNKNOWN_VARIANT)` for a
+    variant that is not served.
     """
-    entry, variant = _entry(name)
-    served = only(catalogue, variant) if entry.of_variant else catalogue
-    known = [one.name for one in fields(entry.build(served)) if one.init and one.name != "catalogue"]
+    build, defaults = _builder(name, catalogue)
     for parameter, value in parameters.items():
-        least = LEAST.get(parameter, 0.0)
-        if parameter not in known:
-            raise TypeError(f"no parameter {parameter!r}; there are {', '.join(known)}")
-        if not least <= value < math.inf:
-            raise ValueError(f"{parameter} is a number from {least:g} on, not {value:g}")
-    return entry.build(served, **parameters)
+        if parameter not in defaults:
+            raise TypeError(f"no parameter {parameter!r}; there are {', '.join(defaults)}")
+        _check(parameter, value, switch=isinstance(defaults[parameter], bool))
+    return build(**parameters)
+
+
+def parameters(name: str, catalogue: Catalogue) -> tuple[str, ...]:
+    """The parameters that `create` takes for this name. Raises as it does."""
+    return tuple(_builder(name, catalogue)[1])
+
+
+def _builder(name: str, catalogue: Catalogue) -> tuple[Callable[..., Policy], dict[str, float]]:
+    """What makes the policy, and its parameters with their defaults."""
+    entry, variant = _entry(name)
+    build = partial(entry.build, only(catalogue, variant) if entry.of_variant else catalogue)
+    usual = build()
+    found = [one.name for one in fields(usual) if one.init and one.name != "catalogue"]
+    return build, {parameter: getattr(usual, parameter) for parameter in found}
+
+
+def _check(parameter: str, value: float, *, switch: bool) -> None:
+    """Raises `ValueError`."""
+    least = LEAST.get(parameter, 0.0)
+    if switch and value not in (0, 1):
+        raise ValueError(f"{parameter} is 0 for no or 1 for yes, not {value:g}")
+    if not least <= value < math.inf:
+        raise ValueError(f"{parameter} is a number from {least:g} on, not {value:g}")
+    if parameter in COUNTS and not float(value).is_integer():
+        raise ValueError(f"{parameter} is a whole number, not {value:g}")
 
 
 def _entry(name: str) -> tuple[Entry, str]:

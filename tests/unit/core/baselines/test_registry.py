@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service.core.actions import Reject, Start
-from service.core.baselines import LEAST, NAMES, create, grid, names, spends
+from service.core.baselines import COUNTS, LEAST, NAMES, create, grid, names, parameters, spends
 from service.core.catalogue import Catalogue
 from service.core.errors import EffserveError, ErrorKind
 from service.core.scheduler import Scheduler
@@ -126,6 +126,37 @@ def test_a_parameter_is_a_finite_number_that_is_not_negative(name: str, value: f
     for parameter in {"utilisation": None, **grid(_full(name))}:
         with pytest.raises(ValueError, match=f"{parameter} is a number from .* on, not "):
             create(_full(name), CATALOGUE, **{parameter: value})
+
+
+@pytest.mark.parametrize("switch", ["terminates", "insures"])
+def test_what_is_done_or_not_is_0_or_1(switch: str) -> None:
+    """Any other number would pass for yes."""
+    for value in (0.0, 1.0):
+        assert getattr(create("k1", CATALOGUE, **{switch: value}), switch) == value
+    for value in (7.0, 0.5, -1.0, math.nan):
+        with pytest.raises(ValueError, match=f"{switch} is 0 for no or 1 for yes, not {value:g}"):
+            create("k1", CATALOGUE, **{switch: value})
+
+
+@pytest.mark.parametrize(("name", "count"), [("slackfit", "buckets"), ("ramsis-mdp", "steps")])
+def test_a_count_is_whole(name: str, count: str) -> None:
+    """There is no half of one."""
+    with pytest.raises(ValueError, match=f"{count} is a whole number, not 2.5"):
+        create(name, CATALOGUE, **{count: 2.5})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_policy_tells_its_parameters(name: str) -> None:
+    """All that it takes, and not what it serves."""
+    known = parameters(_full(name), CATALOGUE)
+    assert "utilisation" in known
+    assert "catalogue" not in known
+    assert set(grid(_full(name))) <= set(known)
+
+
+def test_every_count_is_a_parameter_of_some_policy() -> None:
+    """A name that is none would check nothing."""
+    assert {one for name in ALL for one in parameters(name, CATALOGUE)} >= COUNTS
 
 
 @pytest.mark.parametrize("name", NAMES)
