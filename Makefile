@@ -218,7 +218,7 @@ $(BIN)/python:
 
 $(VENV)/run.stamp: requirements/run.txt pyproject.toml | $(BIN)/python
 	@echo "installing the locked dependencies (about a minute, once) ..."
-	@$(BIN)/pip install --disable-pip-version-check --require-hashes -r requirements/run.txt
+	@$(PIP) install --require-hashes -r requirements/run.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
