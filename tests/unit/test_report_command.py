@@ -111,6 +111,26 @@ def test_another_file_ends_with_one_line(results: Path, tmp_path: Path) -> None:
             report(results, tmp_path / "out", other)
 
 
+def test_a_file_that_cannot_be_read_is_named(results: Path, tmp_path: Path) -> None:
+    """The study as the coverage, in words."""
+    nowhere = tmp_path / "nope.json"
+    for known, coverage in ((nowhere, None), (results, nowhere)):
+        with pytest.raises(CommandError, match=f"^cannot read {nowhere}: No such file or directory$"):
+            report(known, tmp_path / "out", coverage)
+    with pytest.raises(CommandError, match=f"^cannot read {tmp_path}: Is a directory$"):
+        report(tmp_path, tmp_path / "out", None)
+
+
+def test_a_place_that_cannot_be_written_is_named(results: Path, tmp_path: Path) -> None:
+    """A file is said to be none at once, not after everything is drawn."""
+    photo = tmp_path / "photo.jpg"
+    photo.touch()
+    with pytest.raises(CommandError, match=f"^{photo} is no folder$"):
+        report(results, photo, None)
+    with pytest.raises(CommandError, match=f"^cannot write {photo / 'out'}: Not a directory$"):
+        report(results, photo / "out", None)
+
+
 def test_without_matplotlib_it_says_what_to_install(
     results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
