@@ -17,24 +17,25 @@ MISSED = VERMILION
 POLICIES = {
     "k1": ("K1", "*", BLUE),
     "p2": ("P2, insured", "P", BLUE),
-    "p3": ("P3, cascade", "X", BLUE),
+    "p3": ("P3, cascade", "D", BLUE),
     "k1-no-termination": ("K1 without termination", "*", SKY),
     "k1-uninsured": ("K1 without insurance", "H", SKY),
-    "static-cheapest": ("cheapest alone", "s", INK),
+    "static-cheapest": ("cheapest alone", "v", INK),
     "static": ("static, tuned", "s", GREY),
-    "clipper": ("Clipper", "D", GREY),
+    "clipper": ("Clipper", "X", GREY),
     "infaas-tightest": ("INFaaS, tightest", "v", VERMILION),
-    "infaas-accurate": ("INFaaS, accurate", "^", VERMILION),
+    "infaas-accurate": ("INFaaS, accurate", "P", VERMILION),
     "model-switching": ("Model-Switching", "o", ORANGE),
-    "jellyfish": ("Jellyfish", "h", GREEN),
+    "jellyfish": ("Jellyfish", "^", GREEN),
     "greedy": ("greedy", "<", PURPLE),
     "ramsis-conservative": ("RAMSIS, conservative", ">", ORANGE),
     "ramsis-mdp": ("RAMSIS, MDP", "p", VERMILION),
     "slackfit": ("SlackFit", "d", PURPLE),
-    "proteus": ("Proteus", "o", YELLOW),
+    "proteus": ("Proteus", "s", YELLOW),
     "elastico": ("Elastico", "o", GREEN),
 }
-"""Policy → (what it is called, shape, colour). Another is shown by its own name."""
+"""Policy → (what it is called, shape, colour). Another is shown by its own name. Those of one colour, or of two nearly
+alike, have shapes of different kinds: at this size a hexagon might as well be a disc."""
 OTHER = ("o", INK)
 TRACES = {
     "poisson": "Poisson",
