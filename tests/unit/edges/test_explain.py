@@ -47,9 +47,14 @@ def test_nothing_fits_is_said_once() -> None:
     assert sentence == "no variant fits the 50.0 ms left; b3 is the cheapest"
 
 
-def test_an_overdrawn_budget_has_nothing_left() -> None:
-    """Not a negative time."""
-    assert "the 0.0 ms left" in why(decision(Reason.CHEAPEST_NONE_FITS, fits=False, remaining_s=-0.02))
+@pytest.mark.parametrize("remaining_s", [-0.0091, 0.0, 0.00004])
+def test_an_overdrawn_budget_has_nothing_left(remaining_s: float) -> None:
+    """Neither a negative time nor one of 0.0 ms."""
+    cheapest = why(decision(Reason.CHEAPEST_NONE_FITS, fits=False, remaining_s=remaining_s))
+    assert cheapest == "no variant fits a budget of which nothing is left; b3 is the cheapest"
+    named = why(decision(Reason.NAMED_BY_REQUEST, fits=False, remaining_s=remaining_s))
+    assert named.endswith("75.6 ms, does not fit a budget of which nothing is left")
+    assert "0.1 ms left" in why(decision(Reason.CHEAPEST_NONE_FITS, fits=False, remaining_s=0.0001))
 
 
 @pytest.mark.parametrize(
