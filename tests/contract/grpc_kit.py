@@ -201,10 +201,12 @@ def over(
 
 
 @asynccontextmanager
-async def serving(*, lanes: int = 1, reflection: bool = True, defaults: Defaults = DEFAULTS) -> AsyncIterator[Kit]:
-    """A started server and a client connected to it; both are gone afterwards."""
+async def serving(
+    *, lanes: int = 1, reflection: bool = True, defaults: Defaults = DEFAULTS, patience_s: float = math.inf
+) -> AsyncIterator[Kit]:
+    """A started server and a client connected to it; both are gone afterwards. `patience_s` is the policy's."""
     gate, seen = Gate(), Recorder()
-    dataplane, scheduler = composed(gate, seen, lanes)
+    dataplane, scheduler = composed(gate, seen, lanes, patience_s=patience_s)
     seen.forward_to = statistics = Statistics(dataplane.served())
     server = made(dataplane, reflection=reflection, defaults=defaults, statistics=statistics)
     port = server.bind("127.0.0.1", 0)
