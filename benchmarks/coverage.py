@@ -1,7 +1,7 @@
 """Does the predicted tail hold what it promises? `python -m benchmarks.coverage [--times FILE] [--out FILE]`.
 
 The service's latency model meets runs one after the other: it names its bound, gets to see what the run took, and
-learns. Times are published medians with noise like a machine's, or runs that were measured (`--times`, a log as
+learns. Times are published medians with noise like a machine's, and runs that were measured (`--times`, a log as
 `effserve simulate` reads it), drawn in blocks. Four spells: as calibrated, 1.6 times slower, as calibrated again, and
 as calibrated with one variant noisier than all others. No clock and no machine is involved, except for the cost of
 `observe`.
@@ -265,7 +265,7 @@ def main(
 ) -> None:
     """Measure how well predicted tails hold, and print it."""
     here = machine.describe()
-    sources = [like_a_machine(name) for name in times.PUBLISHED] if logged is None else [times.logged(logged)]
+    sources = [like_a_machine(name) for name in times.PUBLISHED] + ([] if logged is None else [times.logged(logged)])
     results = Results(here, [measure(source, runs=runs, repeats=repeats) for source in sources])
     report.show([report.machine_table(here), *(table for one in results.coverage for table in tables(one))])
     path = out or report.default_path(here, "coverage")

@@ -1,7 +1,7 @@
 """Which variant does this image get, now? The most accurate one that fits its budget and starves nobody.
 
-A policy is asked whenever something changed. It sees a frozen snapshot and an explicit `now`, and returns one action;
-it keeps no state, so the server and the simulator drive the same object.
+A policy is asked whenever something changed. It sees a frozen snapshot and an explicit `now`, and returns one action.
+This one keeps no state; the server and the simulator drive the same object.
 
 The rule (K1), for the waiting job with the earliest deadline among those that can still make it:
 

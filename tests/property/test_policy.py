@@ -1,12 +1,13 @@
 """Invariants of the decision, over arbitrary families, budgets and queues, where runs can be terminated and not."""
 
 import random
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.core.state import SystemState
-from service.core.values import Job, Variant
+from service.core.values import Job, Variant, urgency
 from tests.builders import FixedCosts, job, policy, running, state, variant
 
 Family = tuple[tuple[Variant, ...], FixedCosts]
@@ -28,19 +29,23 @@ def families(draw: st.DrawFn) -> Family:
 
 @st.composite
 def company(draw: st.DrawFn) -> SystemState:
-    """Up to six others wait, a run on one of two lanes goes on for a while, more may arrive, some time was wasted."""
+    """Up to six others wait, a run on one of two lanes goes on for a while, more may arrive, in bursts or evenly, some
+    time was wasted, and some requests were lost."""
     others = [job(number, budget) for number, budget in enumerate(draw(st.lists(budgets, max_size=6)), 2)]
     run = running(0, until_s=draw(st.floats(0.0, 3.0)), name="v0", budget_s=draw(budgets))
     wasted = draw(st.sampled_from([0.0, 0.2]))
-    return state(*others, lanes=2, busy=(run,), rate=draw(st.floats(0, 100)), wasted=wasted)
+    return replace(
+        state(*others, lanes=2, busy=(run,), rate=draw(st.floats(0, 100)), wasted=wasted),
+        calm_arrivals_per_s=draw(st.floats(0, 100)),
+        burstiness=draw(st.floats(0.5, 8)),
+        lost_share=draw(st.sampled_from([0.0, 0.1])),
+        background_lanes=draw(st.sampled_from([0, 2])),
+    )
 
 
 def beside(others: SystemState, asked: Job) -> SystemState:
     """The same, and one more waits."""
-    everybody = (asked, *others.waiting)
-    return state(
-        *everybody, lanes=others.lanes, busy=others.running, rate=others.arrivals_per_s, wasted=others.wasted_share
-    )
+    return replace(others, waiting=tuple(sorted((asked, *others.waiting), key=urgency)))
 
 
 def chosen(family: Family, asked: Job, snapshot: SystemState) -> Variant:

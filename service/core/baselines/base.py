@@ -1,9 +1,14 @@
 """What all baselines share, so that a comparison is one of rules.
 
-They differ from the default policy in one question only: may this job have this variant now? Deadline order,
-the refusal of what is hopeless, patience with what is late, admission and explanation are the same code. Thus every
-published rule gets the best queue there is, also where its paper had a plainer one (a queue per worker, first come
-first served): what a baseline loses here, it loses by its choice.
+They differ from the default policy in one question: may this job have this variant now? Deadline order, the refusal of
+what is hopeless, patience with what is late, admission and explanation are the same code. Thus nearly every published
+rule gets the best queue there is, also where its paper had a plainer one (a queue per worker, first come first served):
+what a baseline loses here, it loses by its choice. Two would not be themselves without more: INFaaS chooses when a
+request comes and answers in that order (`infaas`), and Clipper takes everybody for in time whose deadline has not
+passed (`static`).
+
+Rules that measure or remember keep that in their instance, which therefore belongs to one scheduler; a decision still
+changes nothing.
 
 None of them terminates a run or insures unasked, and none batches: on a CPU the time of a batch is linear in its size,
 so a batch only keeps its first image waiting for its last. Batch sizes are reduced to 1, the best value of their grid.
