@@ -170,8 +170,9 @@ class Routing(_Group):
     )
     terminate_upgrades: bool = Field(
         True,
-        description="Stop a running upgrade when a more urgent request would otherwise miss its deadline; its own "
-        "request is answered by a cheaper variant. Off by itself where the execution provider cannot stop a run.",
+        description="Stop a run when a more urgent request would otherwise miss its deadline: an upgrade, or one for a "
+        "later deadline. Its own request is answered by the cheapest variant. Off by itself where the execution "
+        "provider cannot stop a run.",
     )
     insure_under_load: bool = Field(
         True,

@@ -12,9 +12,10 @@ The rule (K1), for the waiting job with the earliest deadline among those that c
    present rate. While somebody waits who is late already, there is none: that answer is wanted soon, too.
 4. Take the first that does both. If some fit and all would starve somebody, take the cheapest. If none fits:
    best effort takes the cheapest, strict refuses and names the smallest budget that would have done.
-5. All lanes are busy, and whoever is next would miss by waiting: *terminate* a running upgrade, the one with most left
-   to do, among those whose own deadline leaves room to start anew at the cheapest. Its job goes back into the queue,
-   takes the cheapest next time, and is never terminated again.
+5. All lanes are busy, and whoever is next would miss by waiting: *terminate* a run, the one with most left to do, among
+   those whose own deadline leaves room to start anew at the cheapest: an upgrade, or any run for a later deadline. Its
+   job goes back into the queue, takes the cheapest next time, and is never terminated again. Who named a variant or a
+   least accuracy, or asked to be insured, is left to end.
 
 Step 5 is what makes step 3 right: the allowance takes lanes for preemptible, and with few lanes it is blocking, not the
 choice, that loses most. A run whose own deadline will leave no room before it ends must be able to stand a burst of
@@ -49,7 +50,7 @@ from service.core.catalogue import Catalogue
 from service.core.errors import EffserveError, ErrorKind
 from service.core.situation import MOST_DEADLINES, SOONEST_S, Situation
 from service.core.state import Costs, Running, SystemState
-from service.core.values import Decision, Job, Mode, Reason, Variant
+from service.core.values import Decision, Job, Mode, Reason, Variant, urgency
 
 MOST_WASTED = 0.1
 """Share of the lanes' time that may go into terminated runs."""
@@ -109,7 +110,7 @@ class BudgetPolicy:
     arrival_reserve: float = 0.75
     """Standard deviations by which arrivals may exceed those at the present rate."""
     terminates: bool = True
-    """Whether running upgrades may be terminated."""
+    """Whether runs may be terminated."""
     insures: bool = True
     """Whether all are insured while too many are lost."""
     patience_s: float = 0.25
@@ -242,19 +243,21 @@ class BudgetPolicy:
             sooner = free_s[0] > situation.stop_s + SOONEST_S
             misses = free_s[0] + ROOM * least_s > situation.left_s(job)
             if sooner and misses and situation.is_servable(job, situation.stop_s) and situation.has_turn(job):
-                victim = self._victim(situation, situation.stop_s)
+                victim = self._victim(situation, job, situation.stop_s)
                 return None if victim is None else Terminate(victim.lane, victim.job)
             if situation.is_servable(job, free_s[0]):
                 heapq.heapreplace(free_s, free_s[0] + least_s)
         return None
 
-    def _victim(self, situation: Situation, stop_s: float) -> Running | None:
-        """The upgrade with most left to do whose job can still start anew, behind whoever gets its lane."""
-        able = (run for run in situation.state.running if self._may_yield(situation, run, stop_s))
+    def _victim(self, situation: Situation, job: Job, stop_s: float) -> Running | None:
+        """The run with most left to do whose job can still start anew, behind `job`, who gets its lane."""
+        able = (run for run in situation.state.running if self._may_yield(situation, run, job, stop_s))
         return max(able, key=lambda run: run.remaining_s(situation.now_s), default=None)
 
-    def _may_yield(self, situation: Situation, run: Running, stop_s: float) -> bool:
-        if not situation.makes_room(run):
+    def _may_yield(self, situation: Situation, run: Running, job: Job, stop_s: float) -> bool:
+        """An upgrade takes less the second time. The cheapest does not: as in preemptive EDF, it yields to who is due
+        before."""
+        if not situation.makes_room(run) or not (situation.is_upgrade(run) or urgency(job) < urgency(run.job)):
             return False
         worth_s = stop_s + situation.least_s(run.job) / 2
         return situation.room_s(run.job) > 0 and run.remaining_s(situation.now_s) > worth_s

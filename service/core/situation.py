@@ -162,8 +162,8 @@ class Situation:
         return next((job for job in late if self.outlasts(job, patience_s, self.expected_left_s(job))), None)
 
     def is_upgrade(self, run: Running) -> bool:
-        """Whether a cheaper variant could have answered. What is not served any more is left to end."""
-        return run.variant in self.catalogue.variants and run.variant != self.cheapest(run.job)
+        """Whether a cheaper variant could have answered."""
+        return run.variant != self.cheapest(run.job)
 
     def work_s(self) -> float:
         """Predicted work of the lanes: what runs, and what waits at its cheapest."""
@@ -234,8 +234,13 @@ class Situation:
         return free_lanes_s(self.state, [run.remaining_s(self.now_s) for run in self.state.running])
 
     def makes_room(self, run: Running) -> bool:
-        """Whether a run would be terminated for somebody more urgent: an upgrade, whose job has not had to yield."""
-        return self.stop_s is not None and run.stops_s is None and run.job.terminated is None and self.is_upgrade(run)
+        """Whether a run would be terminated for somebody more urgent: an upgrade, or the cheapest for who left the
+        choice open and did not ask to be insured; once for each job. What is not served any more is left to end."""
+        if self.stop_s is None or run.stops_s is not None or run.job.terminated is not None:
+            return False
+        question = run.job.question
+        able = self.is_upgrade(run) or (question.insurable and not question.insures)
+        return able and run.variant in self.catalogue.variants
 
     def starves_nobody(self, job: Job, variant: Variant, *, utilisation: float, arrival_reserve: float) -> bool:
         """Whether everybody who waits could still be served in time if no run were ever terminated.
@@ -271,7 +276,7 @@ class Situation:
         return max(steady, calm + math.sqrt(self.state.burstiness * calm))
 
     def allowance_s(self, job: Job, *, utilisation: float, arrival_reserve: float, bursts: bool) -> float:
-        """Lane time that `job` may take so that everybody can be served in time, if upgrades make room when they must.
+        """Lane time that `job` may take so that everybody can be served in time, if runs make room when they must.
 
         The demand-bound test of EDF (Baruah, Rosier & Howell 1990) on lanes taken as one divisible machine: until each
         deadline D from the job's own on, the work due by then, with those who wait at their cheapest, plus what
@@ -331,18 +336,15 @@ class Situation:
         return [other for other in islice(self.timely(), MOST_DEADLINES + 1) if other.id != job.id]
 
     def _due(self, job: Job) -> Iterator[tuple[float, float]]:
-        """(seconds until it is due, seconds of work) of those who wait, and of the running upgrades."""
+        """(seconds until it is due, seconds of work) of those who wait, and of the runs that make room."""
         for other in self._others(job):
             yield self.left_s(other), self.least_s(other)
-        for run in self._upgrades():
+        for run in filter(self.makes_room, self.state.running):
             yield self.left_s(run.job), run.remaining_s(self.now_s)
 
     def _blocked_s(self) -> float:
         """Work of the runs that will not make room: due at once."""
         return sum(run.remaining_s(self.now_s) for run in self.state.running if not self.makes_room(run))
-
-    def _upgrades(self) -> Iterable[Running]:
-        return (run for run in self.state.running if self.makes_room(run))
 
     def _lanes_with_room_s(self) -> list[float]:
         """Seconds until each lane could be free, as a heap."""

@@ -55,7 +55,7 @@ class Busy:
     @property
     def work(self) -> tuple[int, int]:
         """When it is due, and what it takes."""
-        return (self.due if self.kind == "upgrade" else 0), self.left
+        return (self.due if self.kind in ("upgrade", "cheapest") else 0), self.left
 
 
 waiting = st.builds(Waiting, due=st.integers(1, 250), decode=st.integers(0, 20))

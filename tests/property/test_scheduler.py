@@ -82,7 +82,12 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert self.waiting, "a run was terminated for nobody"
         assert action.lane < LANES, "an upgrade in the background had to make room"
         assert action.job.id not in self.made_room, "a job had to make room twice"
-        assert run.decision.variant.name != "b0", "the cheapest had to make room"
+        if run.decision.variant.name == "b0":
+            event("it was a run of the cheapest")
+            waiting = self.subject.state(self.now_s).waiting
+            earliest_s = min(other.question.deadline.at_s for other in waiting)
+            assert earliest_s <= action.job.question.deadline.at_s, "the cheapest had to make room for who is due later"
+            assert not action.job.question.insures, "who asked to be insured had to make room"
         assert action.job.question.variant is None, "a named variant had to make room"
         self._ask_to_stop(action.lane)
 

@@ -7,7 +7,7 @@ import pytest
 from service.core.actions import Terminate
 from service.core.policy import MOST_WASTED
 from service.core.state import Running, SystemState
-from service.core.values import Decision, Job, Mode, Reason, Verdict
+from service.core.values import Decision, Job, Mode, PolicyName, Reason, Verdict
 from tests.builders import FixedCosts, job, policy, running, state, variant
 
 COSTS = FixedCosts(stop_s=0.002)
@@ -139,9 +139,26 @@ def test_a_job_makes_room_only_once() -> None:
     assert _terminated(state(URGENT, busy=busy[:1])) is None
 
 
-def test_the_cheapest_variant_never_makes_room() -> None:
-    """Nothing could answer sooner."""
-    assert _terminated(state(URGENT, busy=(running(0, until_s=1.0, name="b0"),))) is None
+@pytest.mark.parametrize(("budget_s", "makes_room"), [(0.055, True), (0.045, False)])
+def test_the_cheapest_variant_makes_room_for_an_earlier_deadline(budget_s: float, makes_room: bool) -> None:
+    """50 ms are left to the other one, and the run goes on for 35. One that is due before would only change places."""
+    cheapest = running(0, until_s=0.035, name="b0", budget_s=budget_s, number=7)
+    assert _terminated(state(job(1, 0.05), busy=(cheapest,))) == (7 if makes_room else None)
+
+
+def test_the_cheapest_variant_makes_no_room_where_it_could_not_be_run_again_in_time() -> None:
+    """Twice the tail of b0 and 2 ms are 40.4 ms."""
+    cheapest = running(0, until_s=0.015, name="b0", budget_s=0.0405, number=7)
+    assert _terminated(state(URGENT, busy=(cheapest,))) == 7
+    cheapest = running(0, until_s=0.015, name="b0", budget_s=0.0403, number=7)
+    assert _terminated(state(URGENT, busy=(cheapest,))) is None
+
+
+def test_who_asked_to_be_insured_makes_no_room() -> None:
+    """Its first run is as sure as the cheapest alone would be."""
+    cheapest = running(0, until_s=0.015, name="b0", number=7)
+    insured = replace(cheapest, job=job(7, 10.0, policy=PolicyName.P2))
+    assert _terminated(state(URGENT, busy=(insured,))) is None
 
 
 def test_a_named_variant_never_makes_room() -> None:
@@ -223,9 +240,9 @@ def test_there_is_nothing_to_look_for_once_all_moments_have_passed() -> None:
 
 
 def test_there_is_nothing_to_look_for_while_nobody_can_make_room() -> None:
-    """Neither the cheapest variant, nor anybody where runs cannot be terminated, nor after too much waste."""
-    cheapest = (running(0, until_s=0.3, name="b0"),)
-    assert policy().wake_s(0.0, state(job(1, 0.5), busy=cheapest), COSTS) is None
+    """Neither a variant that was named, nor anybody where runs cannot be terminated, nor after too much waste."""
+    named = (replace(running(0, until_s=0.3), job=job(7, 10.0, variant="b4")),)
+    assert policy().wake_s(0.0, state(job(1, 0.5), busy=named), COSTS) is None
     assert _wake_s(0.0, job(1, 0.5), costs=FixedCosts(stop_s=None)) is None
     assert _wake_s(0.0, job(1, 0.5), wasted=0.2) is None
 
