@@ -157,7 +157,7 @@ def _load() -> Iterator[Panel]:
     yield lines(
         About(
             "Time given up for the urgent",
-            "Share of the lanes' time that went into upgrades which were then terminated.",
+            "Share of the lanes' time that went into runs which were then terminated.",
             Unit.SHARE,
         ),
         Query(worst(table.WASTED), "terminated"),

@@ -14,7 +14,8 @@ The rule (K1), for the waiting job with the earliest deadline among those that c
    best effort takes the cheapest, strict refuses and names the smallest budget that would have done.
 5. All lanes are busy, and whoever is next would miss by waiting: *terminate* a run, the one with most left to do, among
    those whose own deadline leaves room to start anew at the cheapest: an upgrade, or any run for a later deadline. Its
-   job goes back into the queue, takes the cheapest next time, and is never terminated again. Who named a variant or a
+   job goes back into the queue, takes the cheapest next time, and is never terminated again. Under overload no run of
+   the cheapest is: there is no room to start anew. Who named a variant or a
    least accuracy, or asked to be insured, is left to end.
 
 Step 5 is what makes step 3 right: the allowance takes lanes for preemptible, and with few lanes it is blocking, not the

@@ -192,9 +192,19 @@ class Situation:
         meanwhile, which goes first. Of two classes of priority the second waits 1/(1 − ρ) times as long as it would if
         nobody came (Cobham 1954); for ever, when as much comes as the lanes can do. Who comes is taken for the cheapest
         that budgets buy, with an image like this one."""
-        usual_s = self.keeps_s(job, self.front[-1]) if self.front else self.least_s(job)
-        left = 1 - self.state.calm_arrivals_per_s * usual_s / self.state.lanes
+        left = self._left_share(job)
         return self.backlog_s / left if left > 0 else math.inf
+
+    def _left_share(self, job: Job) -> float:
+        """Share of the lanes' time that who comes leaves to the late; none or less under overload."""
+        usual_s = self.keeps_s(job, self.front[-1]) if self.front else self.least_s(job)
+        return 1 - self.state.calm_arrivals_per_s * usual_s / self.state.lanes
+
+    @cached_property
+    def _is_overloaded(self) -> bool:
+        """Whether as much comes as the lanes can do."""
+        waiting = self.state.waiting
+        return bool(waiting) and self._left_share(waiting[0]) <= 0
 
     def needed_s(self, job: Job, budget_s: float) -> float:
         """What a budget of `budget_s` would have to be: with a later deadline more jobs go first, but for the late."""
@@ -234,12 +244,13 @@ class Situation:
         return free_lanes_s(self.state, [run.remaining_s(self.now_s) for run in self.state.running])
 
     def makes_room(self, run: Running) -> bool:
-        """Whether a run would be terminated for somebody more urgent: an upgrade, or the cheapest for who left the
-        choice open and did not ask to be insured; once for each job. What is not served any more is left to end."""
+        """Whether a run would be terminated for somebody more urgent: an upgrade, or, but for overload, the
+        cheapest for who left the choice open and did not ask to be insured; once for each job. What is not served any
+        more is left to end."""
         if self.stop_s is None or run.stops_s is not None or run.job.terminated is not None:
             return False
         question = run.job.question
-        able = self.is_upgrade(run) or (question.insurable and not question.insures)
+        able = self.is_upgrade(run) or (question.insurable and not question.insures and not self._is_overloaded)
         return able and run.variant in self.catalogue.variants
 
     def starves_nobody(self, job: Job, variant: Variant, *, utilisation: float, arrival_reserve: float) -> bool:

@@ -154,6 +154,14 @@ def test_the_cheapest_variant_makes_no_room_where_it_could_not_be_run_again_in_t
     assert _terminated(state(URGENT, busy=(cheapest,))) is None
 
 
+@pytest.mark.parametrize(("per_s", "makes_room"), [(60.0, True), (63.0, False)])
+def test_the_cheapest_variant_makes_no_room_under_overload(per_s: float, makes_room: bool) -> None:
+    """A lane does 62.5 b0 a second: when more come, a run that begins anew takes somebody's place."""
+    cheapest = running(0, until_s=0.015, name="b0", number=7)
+    snapshot = replace(state(URGENT, busy=(cheapest,)), calm_arrivals_per_s=per_s)
+    assert _terminated(snapshot) == (7 if makes_room else None)
+
+
 def test_who_asked_to_be_insured_makes_no_room() -> None:
     """Its first run is as sure as the cheapest alone would be."""
     cheapest = running(0, until_s=0.015, name="b0", number=7)
