@@ -94,9 +94,8 @@ class Situation:
         return tails_s
 
     def better_s(self, job: Job) -> tuple[tuple[Variant, float], ...]:
-        """Those of `tails_s` that are more accurate than the answer in hand; kept likewise."""
-        if job.in_hand is None:
-            return self.tails_s(job)
+        """Those of `tails_s` that are more accurate than the answer in hand, which there is; kept likewise."""
+        assert job.in_hand is not None, "only answers in hand are bettered"
         alike = job.question.variant, job.question.min_top1, job.decode_s, job.in_hand.name
         better_s = self._better.get(alike)
         if better_s is None:
