@@ -15,8 +15,8 @@ from tests.rehearsal.tools import ROOT, need
 
 SETTINGS = {
     "EFFSERVE_LANES_COUNT": "1",
-    # Small, so that the high tide of the load is too much for a moment.
-    "EFFSERVE_LIMITS_BACKLOG_MS": "300",
+    # None, so that the high tide of the load is too much for a moment.
+    "EFFSERVE_LIMITS_PATIENCE_MS": "0",
 }
 LOAD = ("--rate", "45", "--swing", "8")
 
