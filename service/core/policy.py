@@ -51,7 +51,7 @@ from service.core.catalogue import Catalogue
 from service.core.errors import EffserveError, ErrorKind
 from service.core.situation import MOST_DEADLINES, SOONEST_S, Situation
 from service.core.state import Costs, Running, SystemState
-from service.core.values import Decision, Job, Mode, Reason, Variant, urgency
+from service.core.values import Decision, Job, Mode, Reason, Variant
 
 MOST_WASTED = 0.1
 """Share of the lanes' time that may go into terminated runs."""
@@ -256,9 +256,8 @@ class BudgetPolicy:
         return max(able, key=lambda run: run.remaining_s(situation.now_s), default=None)
 
     def _may_yield(self, situation: Situation, run: Running, job: Job, stop_s: float) -> bool:
-        """An upgrade takes less the second time. The cheapest does not: as in preemptive EDF, it yields to who is due
-        before."""
-        if not situation.makes_room(run) or not (situation.is_upgrade(run) or urgency(job) < urgency(run.job)):
+        """Nor is it worth while for a run that ends soon."""
+        if not situation.makes_room_for(run, job):
             return False
         worth_s = stop_s + situation.least_s(run.job) / 2
         return situation.room_s(run.job) > 0 and run.remaining_s(situation.now_s) > worth_s

@@ -7,8 +7,9 @@ import heapq
 import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 
 from service.core.catalogue import Catalogue, rank
 from service.core.errors import EffserveError, ErrorKind
@@ -46,7 +47,7 @@ class Situation:
         self._dispatch_s = costs.dispatch_s()
         self._least_s: dict[tuple[str | None, float | None, float], float] = {}
         self._tails: dict[tuple[str | None, float | None, float, bool], tuple[tuple[Variant, float], ...]] = {}
-        self._better: dict[tuple[str | None, float | None, float, str], tuple[tuple[Variant, float], ...]] = {}
+        self._better: dict[tuple[str | None, float | None, float, bool, str], tuple[tuple[Variant, float], ...]] = {}
 
     def eligible(self, job: Job) -> tuple[Variant, ...]:
         """What the job leaves to choose from, most accurate first."""
@@ -96,7 +97,7 @@ class Situation:
     def better_s(self, job: Job) -> tuple[tuple[Variant, float], ...]:
         """Those of `tails_s` that are more accurate than the answer in hand, which there is; kept likewise."""
         assert job.in_hand is not None, "only answers in hand are bettered"
-        alike = job.question.variant, job.question.min_top1, job.decode_s, job.in_hand.name
+        alike = job.question.variant, job.question.min_top1, job.decode_s, job.terminated is None, job.in_hand.name
         better_s = self._better.get(alike)
         if better_s is None:
             known = rank(job.in_hand)
@@ -201,16 +202,17 @@ class Situation:
 
     @cached_property
     def _is_overloaded(self) -> bool:
-        """Whether as much comes as the lanes can do."""
-        waiting = self.state.waiting
-        return bool(waiting) and self._left_share(waiting[0]) <= 0
+        """Whether as much comes as the lanes can do, with images like that of somebody who is there."""
+        there = next(chain(self.state.waiting, (run.job for run in self.state.running)), None)
+        return there is not None and self._left_share(there) <= 0
 
     def needed_s(self, job: Job, budget_s: float) -> float:
         """What a budget of `budget_s` would have to be: with a later deadline more jobs go first, but for the late."""
         deadline = Deadline(job.question.deadline.started_s, budget_s)
         before = (j for j in self.state.waiting if j.question.deadline.at_s <= deadline.at_s and j.id != job.id)
         ahead = [j for j in before if not self.is_late(j)]
-        wait = wait_s(self._lanes_with_room_s(), map(self.least_s, ahead))
+        urgent = replace(job, question=replace(job.question, deadline=deadline))
+        wait = wait_s(self._lanes_with_room_s(urgent), map(self.least_s, ahead))
         service_s = self.tail_s(job, self.cheapest(job)) + self.costs.respond_s()
         return self.now_s - deadline.started_s + wait + service_s
 
@@ -244,13 +246,21 @@ class Situation:
 
     def makes_room(self, run: Running) -> bool:
         """Whether a run would be terminated for somebody more urgent: an upgrade, or, but for overload, the
-        cheapest for who left the choice open and did not ask to be insured; once for each job. What is not served any
-        more is left to end."""
+        cheapest of who left the choice open; once for each job, and never of who asked to be insured. What is not
+        served any more is left to end."""
         if self.stop_s is None or run.stops_s is not None or run.job.terminated is not None:
             return False
         question = run.job.question
-        able = self.is_upgrade(run) or (question.insurable and not question.insures and not self._is_overloaded)
-        return able and run.variant in self.catalogue.variants
+        if run.variant not in self.catalogue.variants or question.insures:
+            return False
+        return self.is_upgrade(run) or (question.insurable and not self._is_overloaded)
+
+    def makes_room_for(self, run: Running, job: Job) -> bool:
+        """Whether it would for this one: an upgrade takes less the second time. The cheapest does not: as in preemptive
+        EDF, it yields to who is due before, if its own job can start anew then."""
+        if not self.makes_room(run):
+            return False
+        return self.is_upgrade(run) or (urgency(job) < urgency(run.job) and self.room_s(run.job) > 0)
 
     def starves_nobody(self, job: Job, variant: Variant, *, utilisation: float, arrival_reserve: float) -> bool:
         """Whether everybody who waits could still be served in time if no run were ever terminated.
@@ -329,7 +339,8 @@ class Situation:
         """How many of these would be late, each in turn on the lane that is free first, and how many would not keep
         their place. Who is late takes none, and what is not served any more takes as long as what is. Of `new`, which
         has no place to keep, it is asked that it is expected in time, with `spare` to spare."""
-        free_s, late, losing = self._lanes_with_room_s(), 0, 0
+        jobs = list(jobs)
+        free_s, late, losing = self._lanes_with_room_s(jobs[0]) if jobs else [], 0, 0
         for job in jobs:
             ends_s = free_s[0] + self._least_needed_s(job)
             left_s = self.expected_left_s(job) if job is new else self.left_s(job)
@@ -356,11 +367,13 @@ class Situation:
         """Work of the runs that will not make room: due at once."""
         return sum(run.remaining_s(self.now_s) for run in self.state.running if not self.makes_room(run))
 
-    def _lanes_with_room_s(self) -> list[float]:
-        """Seconds until each lane could be free, as a heap."""
+    def _lanes_with_room_s(self, job: Job) -> list[float]:
+        """Seconds until each lane could be free, as a heap, if runs make room for `job`."""
         stop_s = math.inf if self.stop_s is None else self.stop_s
         running = self.state.running
-        left_s = [(run.remaining_s(self.now_s), stop_s if self.makes_room(run) else math.inf) for run in running]
+        left_s = [
+            (run.remaining_s(self.now_s), stop_s if self.makes_room_for(run, job) else math.inf) for run in running
+        ]
         return free_lanes_s(self.state, list(map(min, left_s)))
 
 
