@@ -201,8 +201,8 @@ def _field(path: Path, name: str) -> str:
 
 
 def is_dirty(commit: str) -> bool:
-    """Whether what ran was not what was committed, by what `describe` says of it."""
-    return commit.endswith("+")
+    """Whether what ran was not what was committed, or nobody can tell, by what `describe` says of it."""
+    return commit.endswith("+") or commit == UNKNOWN
 
 
 def _commit() -> str:

@@ -231,6 +231,6 @@ def policy_of(settings: Settings, variants: Sequence[Variant], absent: Sequence[
         utilisation=routing.utilisation,
         arrival_reserve=routing.arrival_reserve,
         patience_s=settings.limits.patience_ms / 1e3,
-        terminates=routing.terminate_upgrades,
+        terminates=routing.terminate_runs,
         insures=routing.insure_under_load,
     )

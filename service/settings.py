@@ -26,7 +26,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from service.core.policy import MOST_LOST
-from service.core.scheduler import PRIOR_IN_TIME
+from service.core.scheduler import LOSS_WINDOW_S, PRIOR_IN_TIME
 from service.core.values import Mode, PolicyName
 from service.pipeline.session import ExecutionProvider
 from service.repository import StoreChanges
@@ -168,7 +168,7 @@ class Routing(_Group):
     utilisation: float = Field(
         0.97, gt=0, le=1, description="Share of the lanes' time that planning for waiting requests may use."
     )
-    terminate_upgrades: bool = Field(
+    terminate_runs: bool = Field(
         True,
         description="Stop a run when a more urgent request would otherwise miss its deadline: an upgrade, or one for a "
         "later deadline. Its own request is answered by the cheapest variant. Off by itself where the execution "
@@ -176,9 +176,9 @@ class Routing(_Group):
     )
     insure_under_load: bool = Field(
         True,
-        description=f"While more than {MOST_LOST * 100:g} % of the last half minute's requests and {PRIOR_IN_TIME} "
-        "more were refused or late for want of a lane, answer those with policy `k1` as with `p2`: the cheapest "
-        "variant first, better ones in spare time.",
+        description=f"While more than {MOST_LOST * 100:g} % of the requests of the last {LOSS_WINDOW_S:g} s "
+        f"and {PRIOR_IN_TIME} more were refused or late for want of a lane, answer those with policy `k1` as with "
+        "`p2`: the cheapest variant first, better ones in spare time.",
     )
     arrival_reserve: float = Field(
         0.75,

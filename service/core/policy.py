@@ -52,12 +52,13 @@ from service.core.errors import EffserveError, ErrorKind
 from service.core.situation import MOST_DEADLINES, SOONEST_S, Situation
 from service.core.state import Costs, Running, SystemState
 from service.core.values import Decision, Job, Mode, Reason, Variant
+from service.core.window import CALM_WINDOW_S
 
 MOST_WASTED = 0.1
 """Share of the lanes' time that may go into terminated runs."""
 MOST_LOST = 0.02
 """Share of lost requests above which everybody gets the cheapest variant first."""
-LEAST_AGAIN_S, MOST_AGAIN_S = 0.1, 10.0
+LEAST_AGAIN_S, MOST_AGAIN_S = 0.1, CALM_WINDOW_S
 """Nobody who is refused is told to come again sooner or later: what the rate of arrivals will be is not known for
 longer than it was counted."""
 ROOM = 1.25

@@ -20,7 +20,7 @@ from service.core.policy import Policy
 from service.core.situation import SOONEST_S
 from service.core.state import Costs, Running, SystemState
 from service.core.values import Deadline, Job, Question, Variant, urgency
-from service.core.window import Gaps, Window
+from service.core.window import CALM_WINDOW_S, Gaps, Window
 
 FORGET_S = 5.0
 """When a request would be refused and nothing has run for so long, predictions go back to calibration. Otherwise one
@@ -34,8 +34,6 @@ WASTE_WINDOW_S = 10.0
 """Time over which the share of terminated work is taken."""
 ARRIVAL_WINDOW_S = 1.0
 """Arrivals are counted over the last second: long enough for a rate, short enough to see a burst."""
-CALM_WINDOW_S = 10.0
-"""And over a longer time, of which the larger rate counts: a lull in bursty traffic is no calm."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,7 +182,8 @@ class Lanes:
             with self.books:
                 del self._pending[job.id]
                 pending.give_up(self._clock())
-                if pending.future.cancelled():
+                if pending.future.cancelled() or not pending.future.done():
+                    # Left; or was not taken in, whatever went wrong, and must not be given a lane later.
                     self._perform(self._scheduler.cancel(self._clock(), job.id))
                 pending.over = True
                 self._leave(pending)

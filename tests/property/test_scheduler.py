@@ -84,8 +84,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         assert action.job.id not in self.made_room, "a job had to make room twice"
         if run.decision.variant.name == "b0":
             event("it was a run of the cheapest")
-            waiting = self.subject.state(self.now_s).waiting
-            earliest_s = min(other.question.deadline.at_s for other in waiting)
+            waiting = (other.question.deadline.at_s for other in self.subject.state(self.now_s).waiting)
+            earliest_s = min(due_s for due_s in waiting if due_s > self.now_s)
             assert earliest_s <= action.job.question.deadline.at_s, "the cheapest had to make room for who is due later"
             assert not action.job.question.insures, "who asked to be insured had to make room"
         assert action.job.question.variant is None, "a named variant had to make room"

@@ -8,7 +8,7 @@ from tests.builders import FAMILY
 def test_the_rule_is_as_it_is_set() -> None:
     """In its own units."""
     limits = Limits(patience_ms=0)
-    routing = Routing(utilisation=0.8, arrival_reserve=2, terminate_upgrades=False, insure_under_load=False)
+    routing = Routing(utilisation=0.8, arrival_reserve=2, terminate_runs=False, insure_under_load=False)
     rule = policy_of(Settings(limits=limits, routing=routing), FAMILY)
     assert rule.patience_s == 0.0
     assert (rule.utilisation, rule.arrival_reserve, rule.terminates, rule.insures) == (0.8, 2, False, False)

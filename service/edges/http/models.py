@@ -57,8 +57,8 @@ class DecisionModel(_Model):
     why: str
     terminated: str | None = Field(
         None,
-        description="A more accurate variant that ran for this request before and was terminated, because a more "
-        "urgent request needed its lane.",
+        description="The variant that ran for this request before and was terminated, because a more urgent request "
+        "needed its lane.",
     )
     candidates: list[CandidateModel] | None = Field(None, description="All variants, when `explain` is set.")
 

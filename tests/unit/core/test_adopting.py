@@ -109,6 +109,18 @@ def test_a_run_of_what_is_gone_goes_on() -> None:
     assert [type(action) for action in subject.finish(0.144, 0, ran("b4"))] == [Start]
 
 
+def test_a_run_with_an_accuracy_that_is_gone_goes_on() -> None:
+    """Nor can be told what the cheapest would be for it; others are judged as ever."""
+    subject = scheduler(stop_s=0.001)
+    subject.submit(0.0, job(1, 10.0, min_top1=0.82))
+    subject.adopt(0.0, policy(SMALL))
+    assert subject.submit(0.001, job(2, 0.2)) == []
+    (rejected,) = subject.submit(0.002, job(3, 0.03, mode=Mode.STRICT))
+    assert isinstance(rejected, Reject)
+    assert rejected.error.kind == ErrorKind.INFEASIBLE_BUDGET
+    assert [type(action) for action in subject.finish(0.144, 0, ran("b4"))] == [Start]
+
+
 def test_a_run_of_what_is_gone_teaches_nothing() -> None:
     """Another version of the same name may take longer or shorter."""
     subject = scheduler()

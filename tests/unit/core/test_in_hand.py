@@ -8,6 +8,7 @@ from service.core.actions import Action, Deliver, Start, Terminate
 from service.core.latency import Observation
 from service.core.scheduler import Scheduler
 from service.core.simulator import Arrival, Outcome, simulate
+from service.core.situation import Situation
 from service.core.state import SystemState, Upgrade
 from service.core.upgrading import HAND_OVER_S
 from service.core.values import AccuracySource, Decision, Job, Mode, PolicyName, Reason, Variant, Verdict
@@ -364,3 +365,11 @@ def test_a_stopped_run_is_asked_for_once() -> None:
     (start,) = subject.finish(0.016, 0, ran("b0"))
     assert subject.cancel(0.02, 1) == [Terminate(1, start.job)]
     assert subject.cancel(0.02, 1) == []
+
+
+def test_who_had_to_make_room_has_nothing_better_to_expect_and_does_not_speak_for_others() -> None:
+    """All that it asks is the same."""
+    able, held = policy(), holding()
+    situation = Situation(able.catalogue, 0.0, kept(held), COSTS)
+    assert situation.better_s(replace(held, terminated=variant("b4"))) == ()
+    assert [one.name for one, _ in situation.better_s(held)] == ["b4", "b3", "b2", "b1"]

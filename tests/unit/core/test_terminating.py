@@ -169,6 +169,12 @@ def test_who_asked_to_be_insured_makes_no_room() -> None:
     assert _terminated(state(URGENT, busy=(insured,))) is None
 
 
+def test_who_asked_to_be_insured_makes_no_room_either_when_something_cheaper_has_come() -> None:
+    """b1 was the cheapest when the run began."""
+    insured = replace(running(0, until_s=0.1, name="b1"), job=job(7, 10.0, policy=PolicyName.P2))
+    assert _terminated(state(URGENT, busy=(insured,))) is None
+
+
 def test_a_named_variant_never_makes_room() -> None:
     """Its client asked for exactly this one."""
     named = replace(running(0, until_s=0.1), job=job(7, 10.0, variant="b4"))
@@ -221,6 +227,38 @@ def test_nobody_makes_room_while_too_much_was_wasted(wasted: float, makes_room: 
     """A tenth of the lanes' time."""
     found = _terminated(state(URGENT, busy=(running(0, until_s=0.1, number=7),), wasted=wasted))
     assert found == (7 if makes_room else None)
+
+
+# What is promised at the door.
+
+STRICT = job(1, 0.03, mode=Mode.STRICT)
+"""Needs 19.2 ms, 21.2 when somebody makes room and 34.2 when nobody does."""
+
+
+def _refused(budget_s: float, *, per_s: float = 0.0, name: str = "b0") -> bool:
+    """Whether the strict request is, during a run for a request of such a budget that goes on for 15 ms."""
+    busy = (running(0, until_s=0.015, name=name, budget_s=budget_s),)
+    return policy().admit(0.0, STRICT, replace(state(busy=busy), calm_arrivals_per_s=per_s), COSTS) is not None
+
+
+@pytest.mark.parametrize(("budget_s", "refused"), [(0.041, False), (0.04, True), (0.029, True)])
+def test_a_run_of_the_cheapest_is_room_for_who_is_due_before_if_it_can_start_anew(
+    budget_s: float, refused: bool
+) -> None:
+    """Whoever else was let in would find it refused later."""
+    assert _refused(budget_s) is refused
+
+
+@pytest.mark.parametrize(("per_s", "refused"), [(60.0, False), (63.0, True)])
+def test_a_run_of_the_cheapest_is_no_room_under_overload_though_nobody_waits(per_s: float, refused: bool) -> None:
+    """It would not be stopped then."""
+    assert _refused(10.0, per_s=per_s) is refused
+
+
+@pytest.mark.parametrize("per_s", [0.0, 63.0])
+def test_an_upgrade_is_room_in_any_case(per_s: float) -> None:
+    """It takes less the second time."""
+    assert not _refused(0.041, per_s=per_s, name="b4")
 
 
 # When to look again.

@@ -8,10 +8,11 @@ import time
 import numpy as np
 import pytest
 
+from service.core.actions import Action
 from service.core.errors import EffserveError
 from service.core.latency import Observation
 from service.core.scheduler import Scheduler
-from service.core.values import Mode, PolicyName, Source, Variant
+from service.core.values import Job, Mode, PolicyName, Source, Variant
 from service.pipeline.lanes import LaneRun, Lanes, Served, ThreadLane
 from service.pipeline.stop import Stop
 from tests.builders import TIMES_S, job, scheduler
@@ -110,3 +111,32 @@ async def test_what_no_future_can_hold_is_a_fault_like_any_other() -> None:
     assert (await shell.run(job(2, 60.0, at_s=time.monotonic()), b"")).run.inference_s > 0
     await asyncio.to_thread(shell.close)
     assert rule.statistics(time.monotonic()).busy == 0
+
+
+async def test_who_could_not_be_taken_in_is_given_no_lane_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its request has ended, so there would be nothing to run."""
+    go_on = threading.Event()
+
+    def waits(body: Source, variant: Variant, stop: Stop) -> LaneRun:
+        assert go_on.wait(60)
+        return execute(body, variant, stop)
+
+    rule = scheduler(1)
+    shell = Lanes(rule, [ThreadLane(0, waits)], time.monotonic)
+    first = asyncio.create_task(shell.run(job(1, 60.0, at_s=time.monotonic()), b""))
+    await asyncio.sleep(0)
+    submit = rule.submit
+
+    def breaks(now_s: float, asking: Job) -> list[Action]:
+        submit(now_s, asking)
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(rule, "submit", breaks)
+    with pytest.raises(RuntimeError, match="a defect"):
+        await shell.run(job(2, 60.0, at_s=time.monotonic()), b"")
+    assert rule.statistics(time.monotonic()).waiting == 0
+    go_on.set()
+    assert (await first).run.inference_s > 0
+    await asyncio.to_thread(shell.close)
+    now = rule.statistics(time.monotonic())
+    assert (now.finished, now.cancelled, now.busy) == (1, 1, 0)

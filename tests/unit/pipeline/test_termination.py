@@ -106,6 +106,11 @@ def test_the_majority_counts() -> None:
     assert measured(Ignores(0.5), Ignores(0.5), Ignores(0.5), Heeds(0.1)) is None
 
 
+def test_with_as_many_that_go_on_as_stop_none_can_be_terminated() -> None:
+    """Plans would count on what happens every other time."""
+    assert measured(Ignores(0.5), Heeds(0.1), Short()) is None
+
+
 def test_a_run_that_fails_ends_the_measuring() -> None:
     """A variant that cannot run must not be served."""
 
