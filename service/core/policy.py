@@ -15,8 +15,8 @@ The rule (K1), for the waiting job with the earliest deadline among those that c
 5. All lanes are busy, and whoever is next would miss by waiting: *terminate* a run, the one with most left to do, among
    those whose own deadline leaves room to start anew at the cheapest: an upgrade, or any run for a later deadline. Its
    job goes back into the queue, takes the cheapest next time, and is never terminated again. Under overload no run of
-   the cheapest is: there is no room to start anew. Who named a variant or a
-   least accuracy, or asked to be insured, is left to end.
+   the cheapest is: there is no room to start anew. Who named a variant or a least accuracy, or asked to be insured, is
+   left to end.
 
 Step 5 is what makes step 3 right: the allowance takes lanes for preemptible, and with few lanes it is blocking, not the
 choice, that loses most. A run whose own deadline will leave no room before it ends must be able to stand a burst of
@@ -257,7 +257,7 @@ class BudgetPolicy:
         return max(able, key=lambda run: run.remaining_s(situation.now_s), default=None)
 
     def _may_yield(self, situation: Situation, run: Running, job: Job, stop_s: float) -> bool:
-        """Nor is it worth while for a run that ends soon."""
+        """Whether stopping it is worth while, too: not if it ends soon."""
         if not situation.makes_room_for(run, job):
             return False
         worth_s = stop_s + situation.least_s(run.job) / 2

@@ -207,7 +207,8 @@ class Situation:
         return there is not None and self._left_share(there) <= 0
 
     def needed_s(self, job: Job, budget_s: float) -> float:
-        """What a budget of `budget_s` would have to be: with a later deadline more jobs go first, but for the late."""
+        """What a budget of `budget_s` would have to be: with a later deadline more jobs go first, but for the late, and
+        fewer runs make room."""
         deadline = Deadline(job.question.deadline.started_s, budget_s)
         before = (j for j in self.state.waiting if j.question.deadline.at_s <= deadline.at_s and j.id != job.id)
         ahead = [j for j in before if not self.is_late(j)]
@@ -219,7 +220,8 @@ class Situation:
     def smallest_feasible_budget_s(self, job: Job, at_least_s: float = 0.0) -> float:
         """The least budget from `at_least_s` on that is as large as it would have to be, rounded up to 0.1 ms.
 
-        Ends: each round either is the last or puts at least one more waiting job ahead.
+        Ends: each round either is the last, or puts at least one more waiting job ahead or leaves one run less to make
+        room.
         """
         budget_s, needed_s = at_least_s, self.needed_s(job, at_least_s)
         while needed_s > budget_s:
@@ -336,9 +338,10 @@ class Situation:
         return self._late(self._certain)
 
     def _late(self, jobs: Iterable[Job], new: Job | None = None, spare: float = 1.0) -> tuple[int, int]:
-        """How many of these would be late, each in turn on the lane that is free first, and how many would not keep
-        their place. Who is late takes none, and what is not served any more takes as long as what is. Of `new`, which
-        has no place to keep, it is asked that it is expected in time, with `spare` to spare."""
+        """How many of these would be late, each in turn on the lane that is free first, if runs make room for the first
+        of them, and how many would not keep their place. Who is late takes none, and what is not served any more takes
+        as long as what is. Of `new`, which has no place to keep, it is asked that it is expected in time, with `spare`
+        to spare."""
         jobs = list(jobs)
         free_s, late, losing = self._lanes_with_room_s(jobs[0]) if jobs else [], 0, 0
         for job in jobs:

@@ -3,7 +3,8 @@
 from collections import deque
 
 CALM_WINDOW_S = 10.0
-"""Arrivals are counted over this longer time, too, and the larger rate counts: a lull in bursty traffic is no calm."""
+"""Arrivals are counted over the last second and over this longer time, of which the larger rate counts: a lull in
+bursty traffic is no calm."""
 GAPS = 128
 """Gaps between arrivals that their variation is taken over."""
 FEWEST = 16

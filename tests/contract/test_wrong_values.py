@@ -76,6 +76,16 @@ async def test_a_header_is_refused_alike(kit: Kit, text: str) -> None:
     assert said == {f"{HEADER}: {text!r} {WANTED}"}
 
 
+async def test_a_header_that_the_query_wins_over_is_not_looked_at(kit: Kit) -> None:
+    """Wherever there are both."""
+    headers = {HEADER: "soon"}
+    posted = await kit.http.post(
+        "/classify?budget_ms=60000", content=PHOTO, headers=headers | {"Content-Type": "image/jpeg"}
+    )
+    planned = await kit.http.get("/plan?budget_ms=60000", headers=headers)
+    assert (posted.status_code, planned.status_code) == (200, 200)
+
+
 async def test_a_header_sent_twice_is_refused_alike(kit: Kit) -> None:
     """It is a list then, and no number: none of its values is taken for the one that was meant."""
     twice = [(HEADER, "50"), (HEADER, "70")]

@@ -4,6 +4,8 @@ import os
 import threading
 import time
 
+import pytest
+
 from benchmarks import draws, machine
 from service.pipeline.priority import give_way
 
@@ -32,6 +34,12 @@ def test_threads_are_told_apart_by_their_priority() -> None:
     assert [one.first for one in before].count(True) == 1
     assert not next(one for one in before if one.first).gives_way
     assert sum(one.cpu_s for one in before) <= machine.cores().busy_s
+
+
+@pytest.mark.parametrize(("commit", "dirty"), [("3d44133", False), ("3d44133+", True), (machine.UNKNOWN, True)])
+def test_code_of_which_nobody_can_tell_counts_as_changed(commit: str, dirty: bool) -> None:
+    """Without git all code would look alike."""
+    assert machine.is_dirty(commit) is dirty
 
 
 def test_connections_are_shared_out_whole() -> None:
