@@ -24,6 +24,9 @@ doubt."""
 TO_SPARE = 1.05
 """A newcomer is expected in time though runs take so many times what is expected of them; by a hair it would be refused
 half of the time, and late."""
+ASKED_AGAIN_S = 5e-4
+"""A budget named in a refusal has at least so much to spare: no two requests take the same time until they are admitted,
+and by a hair the next one would be refused, too, with yet another budget."""
 SOONEST_S = 1e-4
 """Looking again sooner than this is no use, nor is a lane that is free sooner by no more than this."""
 
@@ -232,10 +235,12 @@ class Situation:
         return budget_s
 
     def infeasible(self, job: Job) -> EffserveError:
-        """The refusal of a strict job, with the smallest budget that would have done."""
+        """The refusal of a strict job, with a budget that would have done, in whole milliseconds where those do."""
         budget_s = job.question.deadline.budget_s
-        smallest_ms = round(self.smallest_feasible_budget_s(job, budget_s) * 1e3, 1)
-        detail = f"no eligible variant fits {budget_s * 1e3:g} ms now; {smallest_ms:.1f} ms would do"
+        whole_ms = math.ceil((self.smallest_feasible_budget_s(job, budget_s) + ASKED_AGAIN_S) * 1e3)
+        # With a later deadline others may go first.
+        smallest_ms = round(self.smallest_feasible_budget_s(job, whole_ms / 1e3) * 1e3, 1)
+        detail = f"no eligible variant fits {budget_s * 1e3:g} ms now; {smallest_ms:g} ms would do"
         facts: dict[str, float | int | str] = {
             "budget_ms": round(budget_s * 1e3, 3),
             "smallest_feasible_budget_ms": smallest_ms,

@@ -50,11 +50,20 @@ def test_best_effort_takes_the_cheapest_when_nothing_fits() -> None:
 
 
 def test_strict_refuses_at_admission_and_names_the_smallest_budget() -> None:
-    """19.2 ms are b0's tail on an idle machine."""
+    """19.2 ms are b0's tail on an idle machine: 20, with more than half a millisecond to spare."""
     error = policy().admit(0.0, job(budget_s=0.005, mode=Mode.STRICT), state(), COSTS)
     assert error is not None
     assert error.kind is ErrorKind.INFEASIBLE_BUDGET
-    assert error.facts["smallest_feasible_budget_ms"] == pytest.approx(19.2)
+    assert error.facts["smallest_feasible_budget_ms"] == 20
+    assert "20 ms would do" in error.detail
+
+
+def test_a_budget_named_in_a_refusal_is_not_refused_by_a_hair() -> None:
+    """The next request takes 0.4 ms longer until it is admitted than the refused one."""
+    error = policy().admit(0.0, job(budget_s=0.005, mode=Mode.STRICT), state(), COSTS)
+    assert error is not None
+    named_s = float(error.facts["smallest_feasible_budget_ms"]) / 1e3
+    assert policy().admit(0.0004, job(budget_s=named_s, mode=Mode.STRICT), state(), COSTS) is None
 
 
 def test_the_smallest_feasible_budget_counts_the_wait() -> None:
@@ -374,9 +383,7 @@ def test_the_budget_named_as_feasible_is_feasible() -> None:
 def test_the_smallest_budget_is_found_when_it_is_a_hair_above_a_tenth_of_a_millisecond() -> None:
     """1.7 ms and the smallest fraction that a float can tell: 1.8, for 1.7 would not do."""
     costs = FixedCosts({"b0": math.nextafter(0.0017, 1.0)}, tail_factor=1.0)
-    error = policy(FAMILY[:1]).admit(0.0, job(budget_s=0.001, mode=Mode.STRICT), state(), costs)
-    assert error is not None
-    assert error.facts["smallest_feasible_budget_ms"] == 1.8
+    assert policy(FAMILY[:1]).smallest_feasible_budget_s(0.0, job(), state(), costs) == 0.0018
 
 
 def test_a_late_strict_job_is_refused_at_once_even_while_all_lanes_are_busy() -> None:
