@@ -25,7 +25,7 @@ TO_SPARE = 1.05
 """A newcomer is expected in time though runs take so many times what is expected of them; by a hair it would be refused
 half of the time, and late."""
 ASKED_AGAIN_S = 5e-4
-"""A budget named in a refusal has at least so much to spare: no two requests take the same time until they are admitted,
+"""A budget named in a refusal has at least so much to spare: no two requests take the same time until they are in,
 and by a hair the next one would be refused, too, with yet another budget."""
 SOONEST_S = 1e-4
 """Looking again sooner than this is no use, nor is a lane that is free sooner by no more than this."""
