@@ -25,7 +25,7 @@ TO_SPARE = 1.05
 """A newcomer is expected in time though runs take so many times what is expected of them; by a hair it would be refused
 half of the time, and late."""
 ASKED_AGAIN_S = 5e-4
-"""A budget named in a refusal has at least so much to spare: no two requests take the same time until they are in,
+"""What a budget named in a refusal has to spare: no two requests take the same time until they are in,
 and by a hair the next one would be refused, too, with yet another budget."""
 SOONEST_S = 1e-4
 """Looking again sooner than this is no use, nor is a lane that is free sooner by no more than this."""
@@ -220,27 +220,25 @@ class Situation:
         service_s = self.tail_s(job, self.cheapest(job)) + self.costs.respond_s()
         return self.now_s - deadline.started_s + wait + service_s
 
-    def smallest_feasible_budget_s(self, job: Job, at_least_s: float = 0.0) -> float:
-        """The least budget from `at_least_s` on that is as large as it would have to be, rounded up to 0.1 ms.
+    def smallest_feasible_budget_s(self, job: Job, at_least_s: float = 0.0, spare_s: float = 0.0) -> float:
+        """The least budget from `at_least_s` on that is enough with `spare_s` to spare, rounded up to 0.1 ms.
 
         Ends: each round either is the last, or puts at least one more waiting job ahead or leaves one run less to make
         room.
         """
-        budget_s, needed_s = at_least_s, self.needed_s(job, at_least_s)
+        budget_s, needed_s = at_least_s, self.needed_s(job, at_least_s) + spare_s
         while needed_s > budget_s:
             tenths = math.ceil(needed_s * 1e4)
             # Dividing may round below what is needed, by the last digit; asking again would then never end.
             budget_s = tenths / 1e4 if tenths / 1e4 >= needed_s else (tenths + 1) / 1e4
-            needed_s = self.needed_s(job, budget_s)
+            needed_s = self.needed_s(job, budget_s) + spare_s
         return budget_s
 
     def infeasible(self, job: Job) -> EffserveError:
-        """The refusal of a strict job, with a budget that would have done, in whole milliseconds where those do."""
+        """The refusal of a strict job, with the smallest budget that would have done and had a little to spare."""
         budget_s = job.question.deadline.budget_s
-        whole_ms = math.ceil((self.smallest_feasible_budget_s(job, budget_s) + ASKED_AGAIN_S) * 1e3)
-        # With a later deadline others may go first.
-        smallest_ms = round(self.smallest_feasible_budget_s(job, whole_ms / 1e3) * 1e3, 1)
-        detail = f"no eligible variant fits {budget_s * 1e3:g} ms now; {smallest_ms:g} ms would do"
+        smallest_ms = round(self.smallest_feasible_budget_s(job, budget_s, ASKED_AGAIN_S) * 1e3, 1)
+        detail = f"no eligible variant fits {budget_s * 1e3:g} ms now; {smallest_ms:.1f} ms would do"
         facts: dict[str, float | int | str] = {
             "budget_ms": round(budget_s * 1e3, 3),
             "smallest_feasible_budget_ms": smallest_ms,
